@@ -1,0 +1,387 @@
+"""The connector contract: what a database module provides, and what the pipelines may rely on.
+
+A connector is one module with a ``Connector`` subclass, registered under the entry point group
+``vecport.connectors``. It has two roles, each optional: ``Source`` (read) and ``Target`` (write). Capabilities are
+data; ``vecport.testing`` checks them against behaviour, both ways.
+
+Rules that hold for every connector:
+
+* The SDK is imported inside functions of the connector's own module, never at its top.
+* Vectors travel as NumPy or Arrow buffers. ``model.batch`` builds pages; metadata is canonical JSON text
+  (``model.canonical``, ``model.json_columns``).
+* Retries, rate limits, logging and fault injection wrap a connector (``connectors.decorators``); a connector raises
+  the typed errors of ``vecport.errors`` and never sleeps.
+* What a connector cannot carry it refuses by name with ``NotRepresentable``; it never drops anything.
+* Reading never writes to the place that is read.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..errors import UsageError
+from ..model.capabilities import SourceCapabilities, TargetCapabilities
+from ..model.collection import Collection
+from ..model.ids import sort_key
+from .address import Place
+
+Json = Any
+"""Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting that an address cannot hold.
+
+    The CLI (``--source-option name=value``), the environment (``VECPORT_SOURCE_<NAME>``), the documentation and
+    the redaction of secrets are made from these.
+
+    Attributes:
+        name: lower case, words joined by ``-``.
+        help: one sentence.
+        default: the value when none is given.
+        secret: never printed, never written, refused on the command line.
+        env: names of environment variables that the database's own tools use, tried in order.
+    """
+
+    name: str
+    help: str
+    default: str | None = None
+    secret: bool = False
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo:
+    """What the registry, the CLI and the documentation show of a connector.
+
+    Attributes:
+        name: the connector's name and entry point name.
+        title: the database's name as its makers spell it.
+        schemes: address schemes, the first is the canonical one.
+        extra: the extra that installs the client, ``""`` when none is needed.
+        modules: importable module names that the extra installs; checked before the connector is opened.
+        example: an address as a user would type it.
+        options: the option table.
+        where: the filter language of ``--where``, ``""`` when there is none.
+        tls_suffix: what turns the scheme into its encrypted form, as ``+https``; ``""`` when the client decides
+            itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
+    """
+
+    name: str
+    title: str
+    schemes: tuple[str, ...]
+    extra: str
+    modules: tuple[str, ...]
+    example: str
+    options: tuple[Option, ...] = ()
+    where: str = ""
+    tls_suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """One line of ``vecport ls``; ``rows`` is None where counting is expensive or impossible."""
+
+    name: str
+    rows: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records of a collection are read.
+
+    Attributes:
+        namespaces: only these; empty for all.
+        where: a filter in the database's own language, None for no filter.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    where: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data."""
+        return {"namespaces": list(self.namespaces), "where": self.where}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Selection:
+        """Inverse of ``to_json``."""
+        return cls(tuple(data["namespaces"]), data["where"])
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What ``describe`` finds.
+
+    Attributes:
+        collection: the schema as the database itself shows it.
+        count: records that the selection covers, exact; None when the place cannot count.
+        passport: what an earlier import left in the collection's own metadata (``model.passport``), or None.
+        version: of the database server or file format.
+        notes: one sentence each, for the user: what was noticed and matters.
+    """
+
+    collection: Collection
+    count: int | None
+    passport: Mapping[str, Json] | None = None
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records and where to go on.
+
+    Attributes:
+        batch: columns of ``model.batch.page_schema`` for the described collection; never empty.
+        cursor: plain data from which ``scan`` goes on behind this page; None where it cannot (the partition then
+            starts again). The end of the partition is the end of the iterator.
+        missing: ids that the listing named and the database no longer gave, with their namespace.
+    """
+
+    batch: pa.RecordBatch
+    cursor: Json | None
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+class Source(ABC):
+    """A session that reads one collection. Not thread-safe; every worker opens its own and calls ``attach``."""
+
+    capabilities: ClassVar[SourceCapabilities]
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Return schema, count and passport. Must not start a scan and must not write.
+
+        Raises:
+            NotFound: the collection does not exist; the message lists those that do.
+            NotRepresentable: a type or vector that is not supported yet, by name.
+        """
+
+    def snapshot(self) -> Json:
+        """Fix the state that ``scan`` reads, and return a token from which workers ``attach``.
+
+        The coordinator keeps this session open until the export ends. Sources without snapshots return ``{}``.
+        A token names no secret; it is written to the journal.
+        """
+        return {}
+
+    def alive(self, token: Json) -> bool:
+        """Whether a token from an earlier process still names a readable snapshot. Live scans answer True."""
+        return not self.capabilities.snapshot
+
+    @abstractmethod
+    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+        """Cut the collection into partitions of about ``target_rows`` records.
+
+        The cut depends on the collection and ``target_rows``, never on workers. An empty collection has one
+        partition or none.
+        """
+
+    def attach(self, token: Json) -> None:
+        """Join the snapshot that the coordinator holds. Called once in every session before ``scan`` or ``fetch``."""
+        return None
+
+    @abstractmethod
+    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        """Yield the partition's records in its one order, from the start or behind ``cursor``.
+
+        The order and the content do not depend on ``page_rows``. The scan ends at the database's own end marker or
+        an empty answer, never at a short page; a cursor that does not move raises ``Incomplete``.
+        """
+
+    def behind(self, partition: Json, batch: pa.RecordBatch, key: tuple[str, str]) -> tuple[pa.RecordBatch, bool]:
+        """Find the place in a page from which a resumed export goes on.
+
+        A resumed export reads again from a cursor before ``key`` and drops what is durable already. The default
+        finds the key in the page, or compares keys where the source is ordered by them.
+
+        Args:
+            partition: that is scanned.
+            batch: a page of it.
+            key: (namespace, id) of the last durable record.
+
+        Returns:
+            The records of the page behind ``key`` in the partition's order, and whether ``key`` was passed.
+        """
+        pairs = list(zip(batch.column("namespace").to_pylist(), batch.column("id").to_pylist(), strict=True))
+        if key in pairs:
+            return batch.slice(pairs.index(key) + 1), True
+        if not self.capabilities.key_ordered:
+            return batch.slice(0, 0), False
+        kind = self.describe().collection.id_kind
+        low = (key[0], sort_key(key[1], kind))
+        first = next((i for i, (ns, id_) in enumerate(pairs) if (ns, sort_key(id_, kind)) > low), len(pairs))
+        return batch.slice(first), first < len(pairs)
+
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
+        """Return the records with these (namespace, id) keys, in any order, leaving out those that do not exist."""
+        raise NotImplementedError
+
+    def keys(self) -> Iterator[pa.RecordBatch]:
+        """Yield all keys of the selection as batches with columns ``id`` and ``namespace``."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def count(self) -> int | None:
+        """Count the selection's records now, exactly; None when that is impossible."""
+
+    def close(self) -> None:
+        """Release everything, remove temporary copies. Safe to call twice."""
+        return None
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Names a row group of the dump: the unit that a target acknowledges."""
+
+    shard: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """What ``prepare`` shall set up; plain values, so that it can go to a worker process.
+
+    Attributes:
+        collection: the collection to create, already mapped: names, id kind, vectors and fields that this target
+            can hold.
+        rows: records that will be written.
+        if_exists: ``create`` (the collection must not exist or must be empty), ``append`` or ``replace``.
+        resume: this import was begun before; what it created is kept.
+        passport: to be stored in the collection's own metadata.
+        id_profile: what is known of the ids: ``{"int": n, "uuid": n, "string": n, "longest_bytes": n,
+            "min_int": int|None, "max_int": int|None}``.
+        settings: ``--set key=value`` choices of what is created.
+        document: the target's name for the document, where it has a place for it; None when no record has one.
+        import_id: names this import; the same again after a kill.
+    """
+
+    collection: Collection
+    rows: int
+    if_exists: str = "create"
+    resume: bool = False
+    passport: Mapping[str, Json] = field(default_factory=dict)
+    id_profile: Mapping[str, Json] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    document: str | None = None
+    import_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result; ``score`` is the database's own figure."""
+
+    id: str
+    score: float
+
+
+class Target(ABC):
+    """A session that writes one collection. Not thread-safe; every worker opens its own and calls ``attach``."""
+
+    capabilities: ClassVar[TargetCapabilities]
+
+    @abstractmethod
+    def describe(self) -> Description | None:
+        """Return what is there now, or None when the collection does not exist."""
+
+    @abstractmethod
+    def prepare(self, plan: TargetPlan) -> None:
+        """Create what the plan asks for and check what exists. Called once, by the coordinator; safe to repeat.
+
+        Raises:
+            AlreadyExists: the collection has records and the plan says ``create`` without ``resume``.
+            NotRepresentable: an existing collection has another dimension or metric, or a name is not allowed.
+        """
+
+    def attach(self, plan: TargetPlan) -> None:
+        """Make this session ready to ``write``. Called once in every session, after ``prepare``."""
+        return None
+
+    def acknowledged(self) -> set[Mark] | None:
+        """Marks that the target itself recorded (``ack='transactional'``); None for other kinds of ack."""
+        return None
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Write one row group in full; when this returns, the records are durable and acknowledged.
+
+        Records are replaced as a whole, never merged. Writing the same row group again leaves one copy of each.
+
+        Args:
+            batch: columns of ``page_schema(plan.collection)``: ids as text, metadata as JSON text that needs
+                no further mapping.
+            mark: which row group it is.
+        """
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete records by the ids they have in this target."""
+        raise NotImplementedError
+
+    def link(self) -> None:
+        """Second pass for references between records."""
+        return None
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        """Build indexes, restore settings, store the final passport, return when every record is visible."""
+        return None
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """Return the ``k`` nearest records by the target's own index or exact search."""
+        raise NotImplementedError
+
+    def query_hint(self) -> str:
+        """A query for the user to paste, with the right operator for the metric; ``""`` when there is none."""
+        return ""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Count the collection's records, exactly."""
+
+    def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        return None
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Connector(ABC):
+    """One database. Instances hold no state; sessions do."""
+
+    info: ClassVar[ConnectorInfo]
+    source: ClassVar[type[Source] | None] = None
+    target: ClassVar[type[Target] | None] = None
+
+    @abstractmethod
+    def collections(self, place: Place) -> list[CollectionSummary]:
+        """List the collections in a place, without creating anything there."""
+
+    def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
+        """Open a reading session. Connects lazily or at once; never creates anything."""
+        raise UsageError(f"{self.info.title} cannot be read by vecport")
+
+    def open_target(self, place: Place, collection: str) -> Target:
+        """Open a writing session; nothing is created before ``prepare``."""
+        raise UsageError(f"{self.info.title} cannot be written by vecport")
+
+    def recognises(self, path: str) -> bool:
+        """Whether an existing local file or folder belongs to this connector (bare paths are asked around)."""
+        return False

@@ -1,0 +1,183 @@
+"""Finding connectors: entry points, schemes, bare paths; resolving options and secrets into a place."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..errors import MissingExtra, NotFound, UsageError
+from . import address as addresses
+from .address import Place
+from .base import Connector, Option
+from .secrets import Secret
+
+GROUP = "vecport.connectors"
+ROLES = ("source", "target")
+
+
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        other = found.get(point.name)
+        if other is not None and other.value != point.value:
+            raise UsageError(f"two packages register the connector {point.name!r}: {other.value} and {point.value}",
+                             next="uninstall one of them")  # fmt: skip
+        found[point.name] = point
+    return found
+
+
+def names() -> list[str]:
+    """Names of all connectors, installed clients or not."""
+    return sorted(_entry_points())
+
+
+@functools.cache
+def get(name: str) -> Connector:
+    """The connector of this name; raises ``UsageError`` when there is none."""
+    point = _entry_points().get(name)
+    if point is None:
+        raise UsageError(f"no connector is called {name!r}", next=f"one of: {', '.join(names())}")
+    connector: Connector = point.load()()
+    return connector
+
+
+@functools.cache
+def _by_scheme() -> dict[str, str]:
+    out: dict[str, str] = {}
+    for name in names():
+        # A broken third-party connector must not take the others with it; ``get`` of its own name shows the error.
+        with contextlib.suppress(ImportError):
+            for scheme in get(name).info.schemes:
+                out[scheme] = name
+    return out
+
+
+def missing_modules(connector: Connector) -> list[str]:
+    """Modules of the connector's extra that are not installed."""
+    return [m for m in connector.info.modules if importlib.util.find_spec(m.partition(".")[0]) is None]
+
+
+def require_extra(connector: Connector) -> None:
+    """Raise ``MissingExtra`` with the install line when the connector's client is not installed."""
+    missing = missing_modules(connector)
+    if missing:
+        raise MissingExtra(
+            f"{connector.info.title} support is not installed", f"missing: {', '.join(missing)}", "nothing was changed",
+            f"pip install 'vecport[{connector.info.extra}]'",
+        )  # fmt: skip
+
+
+def resolve(
+    text: str, *, role: str, options: Mapping[str, str] | None = None, collection: str | None = None
+) -> tuple[Connector, Place, str | None]:
+    """Turn what a user typed into a connector, a place and a collection.
+
+    Args:
+        text: ``ADDRESS``, ``ADDRESS#collection``, ``env:NAME``, a bare path, or ``-``.
+        role: ``source`` or ``target``; names the environment variables that are looked at.
+        options: ``--source-option``/``--target-option`` values; secrets are refused here.
+        collection: ``--collection``; must not contradict ``#collection``.
+
+    Raises:
+        UsageError: unknown scheme or option, a secret on the command line, a key without TLS.
+        NotFound: a bare path that does not exist or that no connector recognises.
+        MissingExtra: the connector's client is not installed.
+    """
+    from_env = text.startswith("env:")
+    if from_env:
+        text = _from_env(text[4:])
+    bare, inline = addresses.split_collection(text)
+    if inline is not None and collection is not None and inline != collection:
+        raise UsageError(f"two collections are named: #{inline} and --collection {collection}")
+    connector, place = _place(bare, from_env)
+    require_extra(connector)
+    place = addresses.with_options(place, _options(connector, role, dict(options or {})))
+    _refuse_plain_secret(connector, place)
+    return connector, place, collection if inline is None else inline
+
+
+def _from_env(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise UsageError(f"the environment variable {name} is not set", next=f"export {name}='scheme://...'")
+    return value
+
+
+def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
+    if bare == "-":
+        return get("jsonl"), Place(scheme="jsonl", text="-", path="-")
+    scheme = bare.partition(":")[0].lower()
+    base = scheme.partition("+")[0]
+    known = _by_scheme()
+    if ":" in bare and len(scheme) > 1 and (scheme in known or base in known or not os.path.exists(bare)):
+        place = addresses.parse(bare, allow_password=from_env)
+        name = known.get(place.scheme) or known.get(base)
+        if name is None:
+            raise UsageError(
+                f"{scheme}: is not a scheme that vecport knows", next=f"one of: {', '.join(sorted(known))}"
+            )
+        return get(name), place if place.scheme in known else replace(place, scheme=base)
+    return _recognise(os.path.expanduser(bare))
+
+
+def _recognise(path: str) -> tuple[Connector, Place]:
+    if not os.path.exists(path):
+        raise NotFound(f"{path} does not exist", "it has no scheme, so it was taken for a local path",
+                       "nothing was created", "write an address as scheme://host or scheme:./path")  # fmt: skip
+    for name in names():
+        connector = get(name)
+        if connector.recognises(path):
+            return connector, Place(scheme=connector.info.schemes[0], text=path, path=path)
+    raise NotFound(f"{path}: no connector recognises what is in it", next="say what it is: scheme:./path")
+
+
+def _options(connector: Connector, role: str, given: dict[str, str]) -> dict[str, str | Secret]:
+    table = {o.name: o for o in connector.info.options}
+    for name in given:
+        option = table.get(name)
+        if option is None:
+            known = ", ".join(sorted(table)) or "it has none"
+            raise UsageError(f"{connector.info.title} has no option {name!r}", next=f"its options: {known}")
+        if option.secret:
+            raise UsageError(
+                f"{name} is a secret and must not stand on the command line",
+                why="command lines are seen by every user of this machine and stay in the shell's history",
+                next=f"read -rs {_variable(role, name)}; export {_variable(role, name)}",
+            )
+    out: dict[str, str | Secret] = {}
+    for option in table.values():
+        value = given.get(option.name) or _environment(role, option) or option.default
+        if value is not None:
+            out[option.name] = Secret(value) if option.secret else value
+    return out
+
+
+def _variable(role: str, name: str) -> str:
+    return f"VECPORT_{role.upper()}_{name.upper().replace('-', '_')}"
+
+
+def _environment(role: str, option: Option) -> str | None:
+    for name in (_variable(role, option.name), *option.env):
+        if os.environ.get(name):
+            return os.environ[name]
+    return None
+
+
+def _refuse_plain_secret(connector: Connector, place: Place) -> None:
+    held = [name for name, value in place.options.items() if isinstance(value, Secret) and value]
+    if held and place.host and not place.tls and not place.loopback and connector.info.tls_suffix:
+        raise UsageError(
+            f"{held[0]} would travel to {place.host} without TLS",
+            next=f"use {connector.info.schemes[0]}{connector.info.tls_suffix}://{place.host}",
+        )
+
+
+def schemes() -> frozenset[str]:
+    """Every scheme that a connector answers to."""
+    return frozenset(_by_scheme())

@@ -1,0 +1,148 @@
+"""A finished dump: opening it, reading its records, and publishing one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from ..errors import AlreadyExists, IntegrityError, NotFound, OutcomeUnknown, VecportError
+from ..limits import DEFAULT_LIMITS, Limits
+from ..model.batch import KEY_COLUMNS
+from ..model.collection import Collection
+from .layout import MANIFEST, README, WORK
+from .manifest import Manifest, ShardEntry, parse_manifest
+from .shard import ShardReader
+from .store import Store, open_store
+
+
+class Dump:
+    """A dump that can be read. Open one with ``open_dump``.
+
+    Attributes:
+        store: where it lives.
+        manifest: its checked manifest.
+        limits: bounds for everything read from it.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.store, self.manifest, self.limits = store, manifest, limits
+
+    @property
+    def url(self) -> str:
+        """The dump's location as the user wrote it."""
+        return self.store.url
+
+    @property
+    def collection(self) -> Collection:
+        """The schema of its records."""
+        return self.manifest.collection
+
+    def shard(self, entry: ShardEntry) -> ShardReader:
+        """A reader for one shard."""
+        return ShardReader(self.store, entry, self.collection, self.limits)
+
+    def keys(self, columns: Sequence[str] = (*KEY_COLUMNS, "_vh", "_mh")) -> Iterator[pa.RecordBatch]:
+        """Key and hash columns of all records, after a footer check of each shard; cheap, no vector is read."""
+        for entry in self.manifest.shards:
+            yield from self.shard(entry).columns(columns)
+
+
+def open_dump(location: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Dump:
+    """Open a finished dump.
+
+    Raises:
+        NotFound: there is nothing, or no manifest; the message tells an unfinished dump from another folder.
+        IntegrityError: the manifest is damaged or outside the limits.
+        NotRepresentable: it needs a later release.
+    """
+    store = open_store(location)
+    if not store.exists(MANIFEST):
+        raise _no_dump(store)
+    raw = store.read(MANIFEST, limits.manifest_bytes)
+    return Dump(store, parse_manifest(raw, f"{store.url}/{MANIFEST}", limits), limits)
+
+
+def _no_dump(store: Store) -> VecportError:
+    if store.exists(f"{WORK}/export.json"):
+        return NotFound(
+            f"{store.url} is an unfinished dump", "it has no manifest yet", "its finished shards are kept",
+            "run the export command that began it again: it goes on where it stopped",
+        )  # fmt: skip
+    if store.local_path is not None and not os.path.exists(store.local_path):
+        return NotFound(f"{store.url} does not exist", next="list dumps: vecport ls FOLDER")
+    return NotFound(
+        f"{store.url} is not a dump", f"it has no {MANIFEST}", "nothing was changed", "list dumps: vecport ls FOLDER"
+    )
+
+
+def publish(store: Store, manifest: Manifest) -> Manifest:
+    """Make a dump exist: write its README, then its manifest, conditionally and last.
+
+    Returns:
+        The manifest as it reads back.
+
+    Raises:
+        AlreadyExists: somebody else published another dump here meanwhile.
+        OutcomeUnknown: the manifest may or may not be durable; running again is safe.
+    """
+    raw = manifest.to_bytes()
+    store.put(README, _readme(manifest).encode())
+    try:
+        store.put_new(MANIFEST, raw)
+    except AlreadyExists:
+        if store.read(MANIFEST, len(raw) + 1) != raw:
+            raise
+    except VecportError as e:
+        raise OutcomeUnknown(
+            f"{store.url}: the manifest may or may not have been written", e.what,
+            "all shards are durable", "run the same command again",
+        ) from e  # fmt: skip
+    return parse_manifest(raw, store.url)
+
+
+def unpublish(store: Store) -> None:
+    """Remove a dump: its manifest first, so that a half-removed one is never taken for a dump."""
+    store.delete(MANIFEST)
+    for path in (*store.list("data"), README):
+        store.delete(path)
+    store.delete_tree(WORK)
+
+
+def foreign_files(store: Store) -> list[str]:
+    """Files in the location that belong to no dump; a new dump is never mixed with them."""
+    own = (MANIFEST, README)
+    return [
+        p for p in store.list()
+        if p not in own and not p.startswith((f"{WORK}/", "data/part-", "data/.tmp-", ".tmp-"))
+    ]  # fmt: skip
+
+
+def check_collection_columns(dump: Dump, names: Sequence[str]) -> None:
+    """Raise ``IntegrityError`` unless the dump's schema has these columns."""
+    have = {*KEY_COLUMNS, "document", "metadata", "_vh", "_mh", *dump.collection.columns().values()}
+    missing = [n for n in names if n not in have]
+    if missing:
+        raise IntegrityError(f"{dump.url} has no column {missing[0]!r}")
+
+
+def _readme(manifest: Manifest) -> str:
+    c = manifest.collection
+    vectors = "".join(
+        f"- `{column}`: {v.kind} {v.dtype}, {v.dim or 'any'} dimensions, metric {v.metric}\n"
+        for v, column in ((v, c.columns()[v.name]) for v in c.vectors)
+    )
+    example = f", len({next(iter(c.columns().values()))})" if c.vectors and c.vectors[0].kind == "dense" else ""
+    return f"""# A vecport dump: {manifest.rows:,} records of one vector collection
+
+`manifest.json` says what is here and has the checksum of every file; a folder without it is not a dump.
+The records are plain Parquet. DuckDB alone reads them, from inside this folder:
+
+    select id, document, metadata->>'$.name'{example} from read_parquet('data/*.parquet') limit 10;
+
+Columns: `id`, `namespace`, `document`, `metadata` (JSON text), the vectors, and two row hashes `_vh`, `_mh`.
+
+{vectors}
+Format {manifest.identity}, described in the format document of vecport. To restore it: `vecport import FOLDER ADDRESS`.
+"""

@@ -1,0 +1,183 @@
+"""The journal of an unfinished dump: small files in ``.vecport/``, each written whole, one writer each.
+
+``export.json`` names the run (fingerprint, schema, snapshot token, partitions); ``shards/part-P-S.json`` follows each
+durable shard and holds its manifest entry and where the partition goes on. Nothing is ever appended to or rewritten by
+two workers, so a kill leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import IntegrityError
+from ..model.collection import Collection, collection_from_json, collection_to_json
+from .layout import SHARD, WORK
+from .manifest import ShardEntry, strict_json
+from .store import LocalStore, Store
+
+_EXPORT = f"{WORK}/export.json"
+_SHARDS = f"{WORK}/shards"
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an export fixed before its first row.
+
+    Attributes:
+        fingerprint: everything that must be the same for a resume (address, collection, selection, schema digest,
+            cut, format version), as plain data.
+        collection: the schema of the dump.
+        native: the schema that the connector described, before a passport was applied.
+        passport: the passport found, or None.
+        token: the snapshot token.
+        partitions: in order.
+        count_before: records at the start, None when unknown.
+        dump_id, created_at: of the dump.
+        epochs: how many snapshots the rows come from.
+        source: facts for the manifest.
+    """
+
+    fingerprint: Mapping[str, Any]
+    collection: Collection
+    native: Collection
+    passport: Mapping[str, Any] | None
+    token: Any
+    partitions: list[Any]
+    count_before: int | None
+    dump_id: str
+    created_at: str
+    epochs: int = 1
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """A shard that is durable, and where its partition goes on.
+
+    Attributes:
+        partition, sequence: its place.
+        entry: for the manifest.
+        cursor: behind its last row, None where the source has no cursor.
+        done: the partition ended with it.
+        missing: keys that were listed and not given any more, up to this shard.
+    """
+
+    partition: int
+    sequence: int
+    entry: ShardEntry
+    cursor: Any
+    done: bool
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+class Journal:
+    """Reads and writes the journal of one dump."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def begin(self, run: Run) -> None:
+        """Record a run before its first shard."""
+        data = {
+            "fingerprint": dict(run.fingerprint),
+            "collection": collection_to_json(run.collection),
+            "native": collection_to_json(run.native),
+            "passport": run.passport,
+            "token": run.token,
+            "partitions": run.partitions,
+            "count_before": run.count_before,
+            "dump_id": run.dump_id,
+            "created_at": run.created_at,
+            "epochs": run.epochs,
+            "source": dict(run.source),
+        }
+        self._store.put(_EXPORT, json.dumps(data).encode())
+
+    def run(self) -> Run | None:
+        """The recorded run, None when there is none."""
+        if not self._store.exists(_EXPORT):
+            return None
+        data = strict_json(self._store.read(_EXPORT, _MAX_BYTES), f"{self._store.url}/{_EXPORT}")
+        return Run(
+            fingerprint=data["fingerprint"],
+            collection=collection_from_json(data["collection"]),
+            native=collection_from_json(data["native"]),
+            passport=data["passport"],
+            token=data["token"],
+            partitions=data["partitions"],
+            count_before=data["count_before"],
+            dump_id=data["dump_id"],
+            created_at=data["created_at"],
+            epochs=data["epochs"],
+            source=data["source"],
+        )
+
+    def add(self, durable: Durable) -> None:
+        """Record a durable shard."""
+        data = {
+            "partition": durable.partition,
+            "sequence": durable.sequence,
+            "entry": durable.entry.to_json(),
+            "cursor": durable.cursor,
+            "done": durable.done,
+            "missing": [list(k) for k in durable.missing],
+        }
+        self._store.put(_record(durable.entry.path), json.dumps(data).encode())
+
+    def durable(self) -> dict[int, list[Durable]]:
+        """Durable shards by partition, in sequence, without gaps."""
+        found: dict[int, list[Durable]] = {}
+        for path in self._store.list(_SHARDS):
+            if not path.endswith(".json"):
+                continue
+            data = strict_json(self._store.read(path, _MAX_BYTES), f"{self._store.url}/{path}")
+            try:
+                entry = ShardEntry.from_json(data["entry"])
+                missing = tuple((ns, i) for ns, i in data["missing"])
+                item = Durable(data["partition"], data["sequence"], entry, data["cursor"], data["done"], missing)
+            except (KeyError, TypeError, ValueError) as e:
+                raise IntegrityError(
+                    f"{self._store.url}/{path} cannot be read", why=str(e),
+                    next="begin the export again: the same command with --overwrite",
+                ) from e  # fmt: skip
+            found.setdefault(item.partition, []).append(item)
+        for items in found.values():
+            items.sort(key=lambda d: d.sequence)
+        return {p: _without_gaps(items) for p, items in found.items()}
+
+    def forget(self, durable: Durable) -> None:
+        """Drop a shard and its record; the record goes first, so that it never names a missing shard."""
+        self._store.delete(_record(durable.entry.path))
+        self._store.delete(durable.entry.path)
+
+    def sweep(self, keep: set[str]) -> None:
+        """Delete shards that no record names, and temporary files."""
+        for path in self._store.list("data"):
+            if path not in keep:
+                self._store.delete(path)
+        if isinstance(self._store, LocalStore):
+            self._store.sweep()
+
+    def clear(self) -> None:
+        """Remove the journal; the dump is finished."""
+        self._store.delete(_EXPORT)
+        self._store.delete_tree(WORK)
+
+
+def _record(shard: str) -> str:
+    match = SHARD.match(shard)
+    assert match is not None
+    return f"{_SHARDS}/part-{match[1]}-{match[2]}.json"
+
+
+def _without_gaps(items: list[Durable]) -> list[Durable]:
+    out: list[Durable] = []
+    for item in items:
+        if item.sequence != len(out):
+            break
+        out.append(item)
+    return out

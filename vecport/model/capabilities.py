@@ -1,0 +1,126 @@
+"""Capabilities as data: what a database can hold and how it can be read. False, 0 and None mean no, never unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .collection import Bound
+
+#: Kinds of JSON values that ``profile`` counts and mapping rules speak of.
+VALUE_KINDS = (
+    "null", "boolean",
+    "integer",            # |x| <= 2^53
+    "integer64",          # fits a signed 64-bit integer
+    "integer64u",         # 2^63 .. 2^64 - 1
+    "integer_big",        # anything larger or smaller
+    "number",             # a double spelled without exponent
+    "number_exponent",    # a double of 1e16 and above, whose digits are an integer
+    "number_negative_zero",
+    "nonfinite", "decimal", "bytes", "surrogates",
+    "string", "string_nul",   # string_nul holds U+0000
+    "list_empty", "list_string", "list_integer", "list_number", "list_boolean", "list_mixed",
+    "object",
+)  # fmt: skip
+
+CONCURRENCY = ("handle", "threads", "processes")
+ACKS = ("upsert", "transactional", "rebuild")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCapabilities:
+    """How a collection can be read.
+
+    Attributes:
+        snapshot: every scan under one token sees one point in time.
+        key_ordered: cursors are keys, strictly rising in a partition, and outlive the snapshot.
+        concurrency: ``handle`` (one session in one thread), ``threads`` or ``processes`` (several sessions).
+        lists_keys: ``keys`` works.
+        fetches: ``fetch`` works.
+        page_rows: a good page size at 384 dimensions; scaled down by the memory budget.
+        keyless: ids are positions; there is no key to compare by.
+    """
+
+    snapshot: bool = False
+    key_ordered: bool = False
+    concurrency: str = "handle"
+    lists_keys: bool = True
+    fetches: bool = True
+    page_rows: int = 1_000
+    keyless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRules:
+    """Which JSON values a target holds exactly as the value of a metadata key.
+
+    Attributes:
+        exact: kinds of VALUE_KINDS that come back as they went in. All others are encoded: a filter-friendly
+            projection stands in the field, and the original in the reserved key.
+        forbidden_keys: regular expression (full match) of keys that cannot be stored; their values travel only
+            in the reserved key.
+        free: metadata is one JSON document, so that keys need no schema.
+    """
+
+    exact: frozenset[str] = frozenset(VALUE_KINDS)
+    forbidden_keys: str = ""
+    free: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCapabilities:
+    """What a target can hold.
+
+    Attributes:
+        id_kinds: id kinds that it holds as they are; the mapping picks the narrowest that fits.
+        id_text: it holds any text as an id (so ints and uuids become text, reversibly).
+        id_int_min: the smallest integer id it holds, where it holds integers.
+        id_int_max: the largest one.
+        id_max_bytes: longest id text, 0 for no limit.
+        id_forbidden: regular expression (search) of id texts that it refuses.
+        vectors: the largest number of vector fields.
+        unnamed_vector: it can hold one vector without a name.
+        vector_name: what a sole unnamed vector is called where names are needed.
+        kinds: vector kinds with the dtypes that each holds exactly.
+        metrics: metrics it can index; others are kept in the passport only, or refused (``metric_required``).
+        metric_required: a collection cannot be created without one of ``metrics``.
+        max_dim: of a dense vector.
+        null_vectors: a record may lack its vector.
+        nonfinite_vectors: NaN and infinities may stand in vectors.
+        bounds: by metric, how far a vector read back may differ.
+        native_document: it has a place for documents beside metadata; U+0000 in documents is held when
+            ``string_nul`` is exact.
+        native_namespace: it has namespaces.
+        typed_fields: it creates typed columns for ``Collection.fields`` whose type text has one of these prefixes.
+        metadata: rules for JSON values.
+        passport: it can store the passport.
+        ack: ``upsert``, ``transactional`` or ``rebuild``.
+        concurrency: ``handle``, ``threads`` or ``processes``.
+        if_exists: which of create, append, replace it offers.
+        write_rows: records a ``write`` sends to the database at once at most (the connector splits by itself).
+    """
+
+    id_kinds: frozenset[str] = frozenset({"string"})
+    id_text: bool = True
+    id_int_min: int = -(1 << 63)
+    id_int_max: int = (1 << 63) - 1
+    id_max_bytes: int = 0
+    id_forbidden: str = ""
+    vectors: int = 1
+    unnamed_vector: bool = True
+    vector_name: str = "embedding"
+    kinds: dict[str, frozenset[str]] = field(default_factory=lambda: {"dense": frozenset({"float32"})})
+    metrics: frozenset[str] = frozenset({"cosine", "dot", "l2"})
+    metric_required: bool = True
+    max_dim: int = 65_536
+    null_vectors: bool = False
+    nonfinite_vectors: bool = False
+    bounds: dict[str, Bound] = field(default_factory=dict)
+    native_document: bool = False
+    native_namespace: bool = False
+    typed_fields: str = ""
+    metadata: MetadataRules = MetadataRules()
+    passport: bool = True
+    ack: str = "upsert"
+    concurrency: str = "handle"
+    if_exists: frozenset[str] = frozenset({"create", "append", "replace"})
+    write_rows: int = 1_000

@@ -1,0 +1,437 @@
+"""Mapping: how the records of a dump become records that a target can hold, decided from capabilities alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import NotRepresentable, UsageError
+from . import ids, parsed
+from .batch import dense_array, dense_matrix, page_schema
+from .capabilities import TargetCapabilities
+from .collection import METRICS, Collection, VectorField
+from .json_columns import inject
+from .ledger import Ledger
+from .parsed import parse_objects
+from .passport import ORIGINALS, Passport
+from .profile import Profile, metadata_kinds
+from .projection import Projection
+
+DOCUMENT_KEY = "document"
+NAMESPACE_KEY = "namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingPlan:
+    """What a mapping does; plain values, so that it can go to a worker process.
+
+    Attributes:
+        source: the dump's collection.
+        target: the collection as it is created in the target.
+        passport: what the target keeps about it.
+        id_mode: ``same`` or ``hashed``.
+        document_key: metadata key for documents, None where the target has a place for them.
+        native_document: documents are passed on as documents.
+        namespace_key: metadata key for namespaces, None when unused.
+        capabilities: of the target.
+    """
+
+    source: Collection
+    target: Collection
+    passport: Passport
+    id_mode: str
+    document_key: str | None
+    native_document: bool
+    namespace_key: str | None
+    capabilities: TargetCapabilities
+
+
+@dataclass(slots=True)
+class Mapper:
+    """Applies a plan to row groups and counts what it encoded."""
+
+    plan: MappingPlan
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def apply(self, group: pa.RecordBatch) -> pa.RecordBatch:
+        """Turn a row group of the dump into a page of the target collection.
+
+        Args:
+            group: columns of ``group_schema(plan.source)``; hash columns may be missing.
+
+        Returns:
+            Columns of ``page_schema(plan.target)``; metadata is JSON text that the target holds as it is.
+        """
+        plan = self.plan
+        id_column, namespace = group.column("id"), group.column("namespace")
+        mapped_ids = (
+            ids.stand_ins(id_column, namespace, plan.source.id_kind)
+            if plan.id_mode == "hashed"
+            else id_column
+        )
+        metadata, document = self._metadata(group)
+        schema = page_schema(plan.target)
+        arrays = [
+            mapped_ids,
+            namespace
+            if plan.capabilities.native_namespace
+            else pa.repeat(pa.scalar("", pa.string()), len(group)),
+            document,
+            metadata,
+        ]
+        by_source = {source: target for target, source in plan.passport.vectors.items()}
+        source_columns = plan.source.columns()
+        for v in plan.source.vectors:
+            column = group.column(source_columns[v.name])
+            arrays.append(_convert(column, v, plan.target.vector(by_source[v.name])))
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _metadata(self, group: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+        """Metadata and document columns, with originals where something had to be encoded."""
+        plan = self.plan
+        metadata, document = group.column("metadata"), group.column("document")
+        projection = Projection(plan.capabilities.metadata)
+        exact_nul = "string_nul" in plan.capabilities.metadata.exact
+        nul_documents = not exact_nul and bool(pc.any(pc.match_substring(document, "\0")).as_py())
+        typed = plan.target.fields is not None
+        needs = [] if typed else projection.encoded_keys(metadata_kinds(metadata))
+        if needs or nul_documents:
+            metadata, document = self._by_row(group, projection, nul_documents)
+        elif plan.id_mode == "hashed" or plan.namespace_key:
+            metadata = inject(metadata, ORIGINALS, self._key_originals(group))
+        if plan.namespace_key:
+            metadata = inject(metadata, plan.namespace_key, _json_strings(group.column("namespace")))
+        if plan.document_key:
+            metadata = inject(metadata, plan.document_key, _json_strings(document))
+        if not plan.native_document:
+            document = pa.nulls(len(group), pa.string())
+        return metadata, document
+
+    def _key_originals(self, group: pa.RecordBatch) -> pa.Array:
+        """The originals of id and namespace alone: a JSON string holding a JSON object, one a row."""
+        text = pa.repeat(pa.scalar("{}", pa.string()), len(group))
+        if self.plan.id_mode == "hashed":
+            text = inject(text, "id", _json_strings(group.column("id")))
+        if self.plan.namespace_key:
+            text = inject(text, "ns", _json_strings(group.column("namespace")))
+        return _json_strings(text)
+
+    def _by_row(
+        self, group: pa.RecordBatch, projection: Projection, nul_documents: bool
+    ) -> tuple[pa.Array, pa.Array]:
+        plan = self.plan
+        id_texts = group.column("id").to_pylist() if plan.id_mode == "hashed" else None
+        namespaces = group.column("namespace").to_pylist() if plan.namespace_key else None
+        documents = group.column("document").to_pylist() if nul_documents else None
+        out: list[str] = []
+        for i, row in enumerate(parse_objects(group.column("metadata"))):
+            stored, originals = projection.encode(row)
+            kept: dict[str, Any] = {"md": originals} if originals else {}
+            if id_texts is not None:
+                kept["id"] = id_texts[i]
+            if namespaces is not None:
+                kept["ns"] = namespaces[i]
+            if documents is not None and documents[i] is not None and "\0" in documents[i]:
+                kept["doc"] = documents[i]
+                documents[i] = None
+            if kept:
+                stored[ORIGINALS] = parsed.dumps(kept)
+            out.append(parsed.dumps(stored))
+        document = group.column("document") if documents is None else pa.array(documents, pa.string())
+        return pa.array(out, pa.string()), document
+
+
+def plan_mapping(
+    source: Collection,
+    profile: Profile,
+    capabilities: TargetCapabilities,
+    *,
+    name: str,
+    rules: str,
+    identity: str,
+    rows: int,
+    import_id: str,
+    settings: MappingType[str, str] | None = None,
+) -> tuple[MappingPlan, Ledger]:
+    """Decide how a dump goes into a target.
+
+    Args:
+        source: the dump's collection.
+        profile: of the dump.
+        capabilities: of the target.
+        name: the collection to create.
+        rules: name of the target's connector, kept in the passport.
+        identity, rows: of the dump, kept in the passport.
+        import_id: names this import.
+        settings: the user's choices; ``metric`` is one that concerns the mapping.
+
+    Returns:
+        The plan and the ledger made from the profile: nothing has been read yet.
+    """
+    ledger = Ledger()
+    id_kind, id_mode = _map_ids(source, profile, capabilities, ledger)
+    vectors, names = _map_vectors(source, profile, capabilities, settings or {}, ledger)
+    typed = source.fields is not None and bool(capabilities.typed_fields) and _all_typed(source, capabilities)
+    document_key = _map_document(profile, capabilities, typed, ledger)
+    namespace_key = _map_namespaces(profile, capabilities, ledger)
+    if not typed:
+        _map_metadata(profile, capabilities, ledger)
+    target = Collection(
+        name=name,
+        id_kind=id_kind,
+        vectors=vectors,
+        fields=source.fields if typed else None,
+        key=source.key if typed else (),
+    )
+    passport = Passport(
+        collection=source,
+        ids=id_mode,
+        vectors=names,
+        document=document_key,
+        namespace=namespace_key,
+        rules=rules,
+        identity=identity,
+        rows=rows,
+        import_id=import_id,
+    )
+    plan = MappingPlan(
+        source=source,
+        target=target,
+        passport=passport,
+        id_mode=id_mode,
+        document_key=document_key,
+        native_document=capabilities.native_document and document_key is None,
+        namespace_key=namespace_key,
+        capabilities=capabilities,
+    )
+    return plan, ledger
+
+
+def _all_typed(source: Collection, capabilities: TargetCapabilities) -> bool:
+    pattern = re.compile(capabilities.typed_fields)
+    return all(pattern.fullmatch(f.type) for f in (*(source.fields or ()), *source.key))
+
+
+def _map_ids(
+    source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger
+) -> tuple[str, str]:
+    """Choose the target's id kind and whether ids are hashed."""
+    stats, rows = profile.ids, profile.rows
+    kind = source.id_kind
+    if kind == "composite" and "composite" in caps.id_kinds and source.key:
+        ledger.add("id", "exact", rows)
+        return kind, "same"
+    kinds = {k for k in ("int", "uuid", "string") if stats.get(k)} or {"string"}
+    for candidate in ("int", "uuid", "int|uuid"):
+        # A text id that merely looks like a number keeps its kind: "7" and 7 are different ids.
+        declared = kind in (candidate, "int|uuid", "position") or (
+            candidate == "int|uuid" and kind in ("int", "uuid")
+        )
+        if (
+            declared
+            and candidate in caps.id_kinds
+            and kinds <= set(candidate.split("|"))
+            and _ints_fit(stats, caps)
+        ):
+            ledger.add("id", "exact", rows)
+            return candidate, "same"
+    if caps.id_text and _text_fits(stats, caps):
+        ledger.add("id", "exact" if kind in ("string", "tagged") else "encoded", rows,
+                   "" if kind in ("string", "tagged") else f"ids of kind {kind} are stored as text")  # fmt: skip
+        return "string", "same"
+    for candidate in ("uuid", "int|uuid"):
+        if candidate in caps.id_kinds:
+            ledger.add("id", "encoded", rows, f"stored as UUIDv5, the original in the key {ORIGINALS!r}")
+            return candidate, "hashed"
+    ledger.add("id", "rejected", rows, "the target cannot hold these ids")
+    return "string", "same"
+
+
+def _ints_fit(stats: MappingType[str, Any], caps: TargetCapabilities) -> bool:
+    if not stats.get("int"):
+        return True
+    return bool(caps.id_int_min <= stats["min_int"] and stats["max_int"] <= caps.id_int_max)
+
+
+def _text_fits(stats: MappingType[str, Any], caps: TargetCapabilities) -> bool:
+    if caps.id_max_bytes and stats.get("longest_bytes", 0) > caps.id_max_bytes:
+        return False
+    if caps.id_forbidden:
+        probes = {"nul": "a\0", "empty": "", "non_ascii": "é"}
+        for name, probe in probes.items():
+            if stats.get(name) and re.search(caps.id_forbidden, probe):
+                return False
+    return True
+
+
+def _map_vectors(
+    source: Collection,
+    profile: Profile,
+    caps: TargetCapabilities,
+    settings: MappingType[str, str],
+    ledger: Ledger,
+) -> tuple[tuple[VectorField, ...], dict[str, str]]:
+    """The target's vector fields, and the source's vector name by the target's."""
+    if len(source.vectors) > caps.vectors:
+        raise NotRepresentable(
+            f"the dump has {len(source.vectors)} vectors a record, the target holds {caps.vectors}",
+            why="vectors: " + ", ".join(repr(v.name) for v in source.vectors),
+            safe="nothing was written",
+            next="export one of them: vecport export ... --vector NAME",
+        )
+    out: list[VectorField] = []
+    names: dict[str, str] = {}
+    for v in source.vectors:
+        name = v.name
+        if caps.unnamed_vector and caps.vectors == 1:
+            name = ""
+        elif not name and not caps.unnamed_vector:
+            name = caps.vector_name
+        names[name] = v.name
+        out.append(_map_vector(v, name, profile, caps, settings, ledger))
+    return tuple(out), names
+
+
+def _map_vector(
+    v: VectorField,
+    name: str,
+    profile: Profile,
+    caps: TargetCapabilities,
+    settings: MappingType[str, str],
+    ledger: Ledger,
+) -> VectorField:
+    where = f"vector:{v.name}" if v.name else "vector"
+    stats, rows = profile.vectors.get(v.name, {}), profile.rows
+    dtypes = caps.kinds.get(v.kind)
+    if dtypes is None:
+        ledger.add(where, "rejected", rows, f"the target has no {v.kind} vectors")
+        return replace(v, name=name)
+    if v.dim is not None and v.dim > caps.max_dim:
+        ledger.add(where, "rejected", rows, f"{v.dim} dimensions, the target holds {caps.max_dim}")
+    if stats.get("null") and not caps.null_vectors:
+        ledger.add(where, "rejected", stats["null"], "the target needs a vector in every record")
+    if stats.get("nonfinite") and not caps.nonfinite_vectors:
+        ledger.add(where, "rejected", stats["nonfinite"], "the target refuses NaN and infinity in vectors")
+    metric = _map_metric(v, rows, caps, settings, ledger)
+    dtype = _map_dtype(v, where, dtypes, rows, ledger)
+    bound = caps.bounds.get(metric)
+    present = rows - stats.get("null", 0)
+    inexact = present - stats.get("unit", 0) - stats.get("zero", 0) if bound and bound.normalized else present
+    if bound is None or inexact <= 0:
+        ledger.add(where, "exact", present)
+    elif bound.normalized:
+        ledger.add(where, "bounded", inexact,
+                   f"stored as unit vectors for {metric}: the direction is kept within {bound.relative:g}, the"
+                   " length is not")  # fmt: skip
+    else:
+        ledger.add(where, "bounded", inexact, f"comes back within a relative error of {bound.relative:g}")
+    return replace(v, name=name, metric=metric, dtype=dtype, nullable=caps.null_vectors)
+
+
+def _map_dtype(v: VectorField, where: str, dtypes: frozenset[str], rows: int, ledger: Ledger) -> str:
+    if v.dtype in dtypes:
+        return v.dtype
+    if v.dtype == "float64" and "float32" in dtypes:
+        ledger.add(where, "lossy", rows, "float64 becomes float32")
+        return "float32"
+    if "float32" in dtypes and v.kind != "binary":
+        return "float32"
+    ledger.add(where, "rejected", rows, f"the target has no {v.kind} vectors of {v.dtype}")
+    return v.dtype
+
+
+def _map_metric(
+    v: VectorField, rows: int, caps: TargetCapabilities, settings: MappingType[str, str], ledger: Ledger
+) -> str:
+    wanted = settings.get("metric")
+    if wanted is not None:
+        if wanted not in METRICS or wanted not in caps.metrics:
+            raise UsageError(f"--set metric={wanted}: not a metric of this target",
+                             next=f"one of: {', '.join(sorted(caps.metrics))}")  # fmt: skip
+        if wanted != v.metric:
+            ledger.add("metric", "encoded", rows, f"the index uses {wanted}; the passport keeps {v.metric}")
+        return wanted
+    if v.metric in caps.metrics or not caps.metric_required:
+        return v.metric
+    reason = (
+        "the source does not say which metric it uses"
+        if v.metric == "unknown"
+        else f"no {v.metric} index here"
+    )
+    ledger.add(
+        "metric", "rejected", rows, f"{reason}: choose one with --set metric={'|'.join(sorted(caps.metrics))}"
+    )
+    return sorted(caps.metrics)[0]
+
+
+def _map_document(profile: Profile, caps: TargetCapabilities, typed: bool, ledger: Ledger) -> str | None:
+    count = profile.documents.get("count", 0)
+    if not count:
+        return None
+    if caps.native_document:
+        nul = 0 if "string_nul" in caps.metadata.exact else profile.documents.get("nul", 0)
+        if nul and typed:
+            ledger.add("document", "rejected", nul, "the target's text cannot hold U+0000")
+        elif nul:
+            ledger.add("document", "encoded", nul, f"U+0000 in documents travels in the key {ORIGINALS!r}")
+        ledger.add("document", "exact", count - nul)
+        return None
+    key = _free_key(DOCUMENT_KEY, profile)
+    ledger.add("document", "encoded", count, f"stored under the metadata key {key!r}")
+    return key
+
+
+def _map_namespaces(profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> str | None:
+    if caps.native_namespace or set(profile.namespaces) <= {""}:
+        return None
+    key = _free_key(NAMESPACE_KEY, profile)
+    ledger.add("namespace", "encoded", profile.rows, f"stored under the metadata key {key!r}")
+    return key
+
+
+def _free_key(name: str, profile: Profile) -> str:
+    key = name
+    while key in profile.metadata:
+        key = f"_{key}"
+    return key
+
+
+def _map_metadata(profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> None:
+    projection = Projection(caps.metadata)
+    for key, kinds in profile.metadata.items():
+        for kind, stats in kinds.items():
+            if projection.exact(key, kind):
+                ledger.add(f"metadata:{key}", "exact", stats["count"])
+            else:
+                ledger.add(f"metadata:{key}", "encoded", stats["count"],
+                           f"{kind.replace('_', ' ')}: {projection.describe(key, kind)}, the original in the key"
+                           f" {ORIGINALS!r}")  # fmt: skip
+
+
+def _convert(column: pa.Array, source: VectorField, target: VectorField) -> pa.Array:
+    if (
+        source.kind != "dense"
+        or source.dtype == target.dtype
+        or column.type == pa.list_(pa.field("element", pa.float32(), nullable=False))
+    ):
+        return column
+    matrix, valid = dense_matrix(column, source)
+    full = np.zeros((len(column), source.dim or 0), matrix.dtype)
+    full[valid] = matrix
+    return dense_array(full, target, valid)
+
+
+def _json_strings(column: pa.Array) -> pa.Array:
+    """Each text as a JSON string; null stays null."""
+    if pc.any(pc.match_substring_regex(column, r'["\\\x00-\x1f]')).as_py():
+        return pa.array(
+            [None if t is None else orjson.dumps(t).decode() for t in column.to_pylist()], pa.string()
+        )
+    return pc.binary_join_element_wise('"', column, '"', "")

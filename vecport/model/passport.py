@@ -1,0 +1,88 @@
+"""The passport: facts about the whole collection that a target keeps in its own metadata, so that nothing is forgotten.
+
+A passport says how the records in a target were made from the records of a dump; ``model.restore`` reads it to make
+the same records again. It names no address, no host and no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import NotRepresentable
+from .collection import Collection, collection_from_json, collection_to_json
+
+FORMAT = 1
+#: The reserved metadata key that carries the originals of encoded values, as the JSON text of an object.
+ORIGINALS = "_vecport"
+ID_MODES = ("same", "hashed")
+STATES = ("loading", "complete")
+
+
+@dataclass(frozen=True, slots=True)
+class Passport:
+    """How the records of a target were made.
+
+    Attributes:
+        collection: the schema of the dump.
+        ids: ``same`` (the text is the id) or ``hashed`` (``ids.stand_in``; the id is among the originals).
+        vectors: the dump's vector name by the target's vector name.
+        document: metadata key that holds the document, None where the target has a place for documents.
+        namespace: metadata key that holds the namespace, None where the target has namespaces or none are used.
+        rules: name of the target's connector, whose metadata rules tell projections from edits.
+        identity: of the dump.
+        rows: of the dump.
+        import_id: names the import that wrote it.
+        state: ``loading`` until the import has finished.
+    """
+
+    collection: Collection
+    ids: str = "same"
+    vectors: Mapping[str, str] = field(default_factory=dict)
+    document: str | None = None
+    namespace: str | None = None
+    rules: str = ""
+    identity: str = ""
+    rows: int = 0
+    import_id: str = ""
+    state: str = "loading"
+
+    def to_json(self, state: str | None = None) -> dict[str, Any]:
+        """Plain data, with another state when one is given."""
+        return {
+            "vecport": FORMAT,
+            "collection": collection_to_json(self.collection) | {"native": {}},
+            "ids": self.ids,
+            "vectors": dict(self.vectors),
+            "document": self.document,
+            "namespace": self.namespace,
+            "rules": self.rules,
+            "identity": self.identity,
+            "rows": self.rows,
+            "import_id": self.import_id,
+            "state": state or self.state,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Passport:
+        """Inverse of ``to_json``; raises ``NotRepresentable`` for a passport of a later format or a broken one."""
+        try:
+            if data["vecport"] != FORMAT or data["ids"] not in ID_MODES or data["state"] not in STATES:
+                raise ValueError("unknown format")
+            return cls(
+                collection=collection_from_json(data["collection"]),
+                ids=data["ids"],
+                vectors=dict(data["vectors"]),
+                document=data["document"],
+                namespace=data["namespace"],
+                rules=str(data["rules"]),
+                identity=str(data["identity"]),
+                rows=int(data["rows"]),
+                import_id=str(data["import_id"]),
+                state=data["state"],
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise NotRepresentable(
+                "the collection's passport cannot be read", why=f"{type(e).__name__}: {e}"
+            ) from e

@@ -1,0 +1,98 @@
+"""Comparing vectors within a stated bound, and schemas field by field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..model.collection import Bound, Collection, VectorField
+
+EXACT = Bound(0.0)
+
+
+def within(a: npt.NDArray[Any], b: npt.NDArray[Any], bound: Bound) -> npt.NDArray[np.bool_]:
+    """Which rows of ``b`` are rows of ``a`` within a bound.
+
+    The error of a row is the largest difference of a component over the largest component of the row of ``a``.
+    Under ``bound.normalized`` both are scaled to unit length first. Rows with equal bits, NaN included, are within.
+
+    Args:
+        a, b: (rows, dim) floats.
+        bound: the stated error.
+
+    Returns:
+        (rows,) bool.
+    """
+    equal = (np.ascontiguousarray(a) == np.ascontiguousarray(b)) | (np.isnan(a) & np.isnan(b))
+    same = equal.all(axis=1)
+    if same.all() or bound == EXACT:
+        return np.asarray(same)
+    x, y = a[~same].astype(np.float64), b[~same].astype(np.float64)
+    if bound.normalized:
+        x, y = _unit(x), _unit(y)
+    scale = np.abs(x).max(axis=1)
+    error = np.abs(x - y).max(axis=1)
+    same[~same] = error <= bound.relative * scale
+    return np.asarray(same)
+
+
+def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    length[length == 0] = 1.0
+    return np.asarray(rows / length[:, None])
+
+
+def bound_of(*fields: VectorField, tolerance: float | None = None) -> Bound:
+    """The widest bound that any of these fields states, or a user's tolerance."""
+    bounds = [f.bound for f in fields if f.bound is not None]
+    if tolerance is not None:
+        return Bound(tolerance, any(b.normalized for b in bounds))
+    if not bounds:
+        return EXACT
+    return Bound(max(b.relative for b in bounds), any(b.normalized for b in bounds))
+
+
+def describe_bound(bound: Bound) -> str:
+    """A bound in words."""
+    if bound == EXACT:
+        return "bit for bit"
+    return f"within {bound.relative:g}" + (", as unit vectors" if bound.normalized else "")
+
+
+def schema_changes(a: Collection, b: Collection) -> tuple[str, ...]:
+    """One sentence for each difference that the schema digest sees."""
+    out = []
+    if a.id_kind != b.id_kind:
+        out.append(f"id kind: {a.id_kind} became {b.id_kind}")
+    if [(f.name, f.type, f.encoding) for f in a.key] != [(f.name, f.type, f.encoding) for f in b.key]:
+        out.append(f"key columns: {_columns(a.key)} became {_columns(b.key)}")
+    out += _field_changes(a, b)
+    ours, theirs = {v.name: v for v in a.vectors}, {v.name: v for v in b.vectors}
+    out += [f"vector {n!r} is gone" for n in ours if n not in theirs]
+    out += [f"vector {n!r} is new" for n in theirs if n not in ours]
+    for name in ours.keys() & theirs.keys():
+        for what in ("kind", "dtype", "dim", "metric"):
+            x, y = getattr(ours[name], what), getattr(theirs[name], what)
+            if x != y:
+                out.append(f"vector {name!r}: {what} {x} became {y}")
+    return tuple(out)
+
+
+def _field_changes(a: Collection, b: Collection) -> list[str]:
+    if (a.fields is None) != (b.fields is None):
+        names = ("typed columns", "free JSON")
+        return [f"metadata: {names[a.fields is None]} became {names[b.fields is None]}"]
+    ours = {f.name: f for f in a.fields or ()}
+    theirs = {f.name: f for f in b.fields or ()}
+    out = [f"field {n!r} is gone" for n in ours if n not in theirs]
+    out += [f"field {n!r} is new" for n in theirs if n not in ours]
+    for n in ours.keys() & theirs.keys():
+        if (ours[n].type, ours[n].encoding) != (theirs[n].type, theirs[n].encoding):
+            out.append(f"field {n!r}: {ours[n].type} became {theirs[n].type}")
+    return out
+
+
+def _columns(fields: Any) -> str:
+    return ", ".join(f"{f.name} {f.type}" for f in fields) or "none"

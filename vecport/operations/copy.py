@@ -1,0 +1,109 @@
+"""Copy: export, import, verify in one go; the dump is kept and makes it resumable."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..dump.journal import Journal
+from ..dump.layout import MANIFEST
+from ..dump.store import open_store
+from ..errors import AlreadyExists
+from .export import DEFAULT_MEMORY_BYTES, ExportResult, export
+from .import_ import ImportResult, import_
+from .progress import Progress, Stop
+from .sessions import endpoint
+from .verify import VerifyResult, verify
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """The three results; ``export`` is None when the dump had been finished by an earlier run."""
+
+    export: ExportResult | None
+    import_: ImportResult
+    verify: VerifyResult
+    dump: str
+    notes: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+def copy(
+    source: str,
+    target: str,
+    *,
+    dump: str | os.PathLike[str] | None = None,
+    collection: str | None = None,
+    target_collection: str | None = None,
+    namespace: Sequence[str] = (),
+    where: str | None = None,
+    limit: int | None = None,
+    source_options: Mapping[str, str] | None = None,
+    target_options: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    shard_rows: int | None = None,
+    duplicates: str = "error",
+    if_exists: str = "create",
+    settings: Mapping[str, str] | None = None,
+    allow_lossy: Sequence[str] = (),
+    strict: bool = False,
+    require_snapshot: bool = False,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> CopyResult:
+    """Move a collection from one database to another through a dump, and prove it.
+
+    The same call again goes on where an interrupted one stopped: a finished dump is not made again.
+
+    Args:
+        source, target: addresses, or ``ADDRESS#collection``.
+        dump: where the dump is kept; None for ``<collection>.vecport`` in the current folder.
+        collection, target_collection: names; the target takes the source's name when none is given.
+        namespace, where, limit, batch_size, shard_rows, duplicates, require_snapshot: as in ``export``.
+        source_options, target_options: connector options by name; no secrets.
+        workers, memory_bytes: as in ``export`` and ``import_``.
+        if_exists, settings, allow_lossy, strict: as in ``import_``.
+        progress, stop: as in ``export``.
+
+    Raises:
+        VecportError: with the exit code of its class.
+    """
+    place = endpoint(source, role="source", collection=collection, options=source_options)
+    location = dump or f"{re.sub(r'[^A-Za-z0-9._-]+', '_', place.collection)}.vecport"
+    store = open_store(location)
+    exported = None
+    if store.exists(MANIFEST) and Journal(store).run() is None:
+        _check_same_source(location, place.connector, place.collection)
+        if progress is not None:
+            progress.note(f"{store.url} is finished already: it is not made again")
+    else:
+        exported = export(
+            source, location, collection=collection, namespace=namespace, where=where, limit=limit,
+            source_options=source_options, batch_size=batch_size, workers=workers, memory_bytes=memory_bytes,
+            shard_rows=shard_rows, duplicates=duplicates, require_snapshot=require_snapshot, progress=progress,
+            stop=stop,
+        )  # fmt: skip
+    name = target_collection or (None if "#" in target else place.collection)
+    imported = import_(
+        location, target, collection=name, target_options=target_options, workers=workers,
+        memory_bytes=memory_bytes, if_exists=if_exists, settings=settings, allow_lossy=allow_lossy, strict=strict,
+        progress=progress, stop=stop,
+    )  # fmt: skip
+    verified = verify(location, target, collection=name, target_options=target_options, progress=progress, stop=stop)
+    code = verified.exit_code or (exported.exit_code if exported else 0)
+    return CopyResult(exported, imported, verified, store.url, exit_code=code)
+
+
+def _check_same_source(location: str | os.PathLike[str], connector: str, collection: str) -> None:
+    from ..dump.dump import open_dump
+
+    source = open_dump(location).manifest.source
+    if (source.get("system"), source.get("collection")) != (connector, collection):
+        raise AlreadyExists(
+            f"{os.fspath(location)} is a dump of {source.get('system')} {source.get('collection')}",
+            safe="it was not changed", next="name another folder: --dump FOLDER",
+        )  # fmt: skip

@@ -1,0 +1,499 @@
+"""Export: a collection becomes a dump. Resumes by itself, reconciles, publishes last."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from .. import __version__
+from ..connectors.base import Description, Selection, Source
+from ..dump.dump import foreign_files, open_dump, publish, unpublish
+from ..dump.journal import Durable, Journal, Run
+from ..dump.layout import FORMAT_VERSION, MANIFEST, PROFILES, Cut, cut_for, row_bytes
+from ..dump.lock import writer_lock
+from ..dump.manifest import Identity, Manifest, ShardEntry
+from ..dump.shard import ShardWriter
+from ..dump.store import Store, open_store
+from ..errors import AlreadyExists, NotFound, UsageError
+from ..model.collection import Collection, collection_to_json
+from . import repeats
+from .export_task import Runner, restorer_for
+from .progress import Progress, Silent, Stop
+from .reconcile import Drift, check_live, check_snapshot
+from .sessions import Endpoint, endpoint
+from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
+
+DEFAULT_MEMORY_BYTES = 1 << 30
+#: Copies of a page and a row group that are alive at once in one worker.
+_LIVE_COPIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        dump: location of the dump.
+        rows, size_bytes, shards: of the dump.
+        identity: of the dump.
+        consistency: ``kind``, counts and drift as in the manifest.
+        complete: nothing of the collection was left out on purpose.
+        notes: what the user should read.
+        resumed_rows: rows that an earlier run had finished.
+        seconds: this run took.
+        exit_code: 0, or 3 when a snapshot was required and is not what this is.
+    """
+
+    dump: str
+    rows: int
+    size_bytes: int
+    shards: int
+    identity: Identity
+    consistency: Mapping[str, Any]
+    complete: bool
+    notes: tuple[str, ...]
+    resumed_rows: int
+    seconds: float
+    exit_code: int = 0
+
+
+@dataclass(slots=True)
+class _Export:
+    """One run of an export; the fields are the user's choices."""
+
+    source: Endpoint
+    selection: Selection
+    store: Store
+    limit: int | None
+    page_rows: int | None
+    workers: int | None
+    memory_bytes: int
+    shard_rows: int | None
+    profile: str
+    duplicates: str
+    require_snapshot: bool
+    ignore_passport: bool
+    progress: Progress
+    stop: Stop
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)
+
+
+def export(
+    source: str,
+    dump: str | os.PathLike[str],
+    *,
+    collection: str | None = None,
+    namespace: Sequence[str] = (),
+    where: str | None = None,
+    limit: int | None = None,
+    source_options: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    shard_rows: int | None = None,
+    profile: str = "default",
+    duplicates: str = "error",
+    overwrite: bool = False,
+    require_snapshot: bool = False,
+    ignore_passport: bool = False,
+    take_over: bool = False,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> ExportResult:
+    """Read a collection into a dump.
+
+    The same call again goes on where an interrupted one stopped.
+
+    Args:
+        source: address of the place, or ``ADDRESS#collection``.
+        dump: folder or URL of the dump to make.
+        collection: needed when the place has several.
+        namespace: only these namespaces.
+        where: a filter in the database's own language.
+        limit: at most so many records, from the beginning of the source's order.
+        source_options: connector options by name; no secrets.
+        batch_size: records per request; None lets the memory budget decide.
+        workers: how many read at the same time; None for one per processor, as far as the database allows.
+        memory_bytes: bounds workers times what each holds.
+        shard_rows: records per shard.
+        profile: ``default``, or ``plain`` for readers without newer Parquet encodings.
+        duplicates: ``error``, ``keep``, ``first`` or ``last``: what repeated keys in data mean.
+        overwrite: remove a dump, or an unfinished one, that is there.
+        require_snapshot: exit code 3 unless all rows come from one snapshot.
+        ignore_passport: take a collection that vecport filled as it is.
+        take_over: break the lock of a dead writer in an object store.
+        progress: is told what happens.
+        stop: asks the export to stop at the next safe point.
+
+    Raises:
+        VecportError: with the exit code of its class.
+    """
+    started = time.monotonic()
+    _check_arguments(limit, batch_size, workers, shard_rows, profile, duplicates)
+    place = endpoint(source, role="source", collection=collection, options=source_options)
+    job = _Export(
+        source=place, selection=Selection(tuple(namespace), where), store=open_store(dump), limit=limit,
+        page_rows=batch_size, workers=workers, memory_bytes=memory_bytes, shard_rows=shard_rows, profile=profile,
+        duplicates=duplicates, require_snapshot=require_snapshot, ignore_passport=ignore_passport,
+        progress=progress or Silent(), stop=stop or Stop(),
+    )  # fmt: skip
+    _check_destination(job, overwrite)
+    with job.source.open_source(job.selection) as session:
+        description = session.describe()
+        job.store.prepare()
+        with writer_lock(job.store, take_over=take_over):
+            if overwrite:
+                unpublish(job.store)
+            manifest, resumed = _run(job, session, description)
+    exit_code = 3 if require_snapshot and manifest.source["consistency"]["kind"] not in ("snapshot", "file") else 0
+    return ExportResult(
+        dump=job.store.url, rows=manifest.rows, size_bytes=manifest.size_bytes, shards=len(manifest.shards),
+        identity=manifest.identity, consistency=manifest.source["consistency"], complete=manifest.complete,
+        notes=tuple(job.notes), resumed_rows=resumed, seconds=time.monotonic() - started, exit_code=exit_code,
+    )  # fmt: skip
+
+
+def _check_arguments(
+    limit: int | None,
+    batch_size: int | None,
+    workers: int | None,
+    shard_rows: int | None,
+    profile: str,
+    duplicates: str,
+) -> None:
+    for name, value in (("limit", limit), ("batch-size", batch_size), ("workers", workers), ("shard-rows", shard_rows)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} {value}: must be 1 or more")
+    if profile not in PROFILES:
+        raise UsageError(f"--profile {profile} is not known", next=f"one of: {', '.join(PROFILES)}")
+    if duplicates not in repeats.POLICIES:
+        raise UsageError(f"--duplicates {duplicates} is not known", next=f"one of: {', '.join(repeats.POLICIES)}")
+
+
+def _check_destination(job: _Export, overwrite: bool) -> None:
+    """Refuse to touch anything that is not an unfinished dump of the same source."""
+    store = job.store
+    if store.local_path is not None and os.path.exists(store.local_path) and not os.path.isdir(store.local_path):
+        raise AlreadyExists(f"{store.url} is a file", next="give a folder for the dump")
+    foreign = foreign_files(store) if store.local_path is None or os.path.isdir(store.local_path) else []
+    if foreign:
+        raise AlreadyExists(
+            f"{store.url} holds other files, as {foreign[0]}", "a dump has its folder for itself", "nothing was changed",
+            "give an empty or a new folder",
+        )  # fmt: skip
+    if store.exists(MANIFEST) and not overwrite and Journal(store).run() is None:
+        raise AlreadyExists(
+            f"{store.url} is a finished dump already", safe="it was not changed",
+            next=f"check it: vecport validate {store.url}; or replace it: the same command with --overwrite",
+        )  # fmt: skip
+
+
+def _run(job: _Export, session: Source, description: Description) -> tuple[Manifest, int]:
+    journal = Journal(job.store)
+    recorded = journal.run()
+    if job.store.exists(MANIFEST) and recorded is not None:
+        return _finish_published(job, journal, recorded)
+    for text in description.notes:
+        job.note(text)
+    restorer = None
+    if description.passport is not None and not job.ignore_passport:
+        restorer = restorer_for(description.collection, dict(description.passport))
+    collection = restorer.collection if restorer else description.collection
+    cut = cut_for(collection, job.shard_rows)
+    fingerprint = _fingerprint(job, collection, cut)
+    run, durable = _resume(job, session, journal, recorded, fingerprint)
+    if run is None:
+        run = _begin(job, session, journal, description, collection, restorer is not None, cut, fingerprint)
+        durable = {}
+    else:
+        session.attach(run.token)
+    journal.sweep({d.entry.path for items in durable.values() for d in items})
+    resumed = sum(d.entry.rows for items in durable.values() for d in items)
+    results = _read(job, session, run, durable, cut)
+    manifest = _reconcile(job, session, run, durable, results)
+    job.progress.phase("publish")
+    published = publish(job.store, manifest)
+    journal.clear()
+    return published, resumed
+
+
+def _finish_published(job: _Export, journal: Journal, run: Run) -> tuple[Manifest, int]:
+    """An earlier run was stopped between publishing and clearing its journal."""
+    manifest = open_dump(job.store.url).manifest
+    if manifest.dump_id != run.dump_id:
+        raise AlreadyExists(f"{job.store.url} is a finished dump already", next="replace it: --overwrite")
+    journal.clear()
+    job.note("an earlier run had finished this dump")
+    return manifest, manifest.rows
+
+
+def _fingerprint(job: _Export, collection: Collection, cut: Cut) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION, "vecport": __version__, "pyarrow": pa.__version__,
+        "connector": job.source.connector, "place": job.source.place.text, "collection": job.source.collection,
+        "selection": job.selection.to_json(), "limit": job.limit, "profile": job.profile,
+        "schema": collection.digest(), "cut": [cut.group_rows, cut.shard_rows],
+    }  # fmt: skip
+
+
+_SAME_JOB = ("connector", "place", "collection", "selection", "limit")
+
+
+def _resume(
+    job: _Export, session: Source, journal: Journal, run: Run | None, fingerprint: dict[str, Any]
+) -> tuple[Run | None, dict[int, list[Durable]]]:
+    """Decide whether an earlier run can go on; None begins anew, having said why."""
+    if run is None:
+        return None, {}
+    other = [k for k in _SAME_JOB if run.fingerprint.get(k) != fingerprint[k]]
+    if other:
+        raise AlreadyExists(
+            f"{job.store.url} is an unfinished dump of something else",
+            f"{other[0]} was {run.fingerprint.get(other[0])!r}, now it is {fingerprint[other[0]]!r}",
+            "it was not changed", "give another folder, or begin anew with --overwrite",
+        )  # fmt: skip
+    changed = [k for k in fingerprint if run.fingerprint.get(k) != fingerprint[k]]
+    if changed:
+        return _start_again(job, f"{changed[0]} has changed since")
+    if not session.alive(run.token):
+        if not session.capabilities.key_ordered:
+            return _start_again(job, "its snapshot is gone, and places in it mean nothing in a new one")
+        job.note("the snapshot of the interrupted run is gone: the rest comes from a new one")
+        run = replace(run, token=session.snapshot(), epochs=run.epochs + 1)
+        journal.begin(run)
+    durable = journal.durable()
+    for items in durable.values():
+        _check_durable(job, journal, items)
+    rows = sum(d.entry.rows for items in durable.values() for d in items)
+    job.note(f"going on with an interrupted export: {rows:,} records are safe already")
+    return run, durable
+
+
+def _start_again(job: _Export, why: str) -> tuple[None, dict[int, list[Durable]]]:
+    job.note(f"the interrupted export begins again: {why}")
+    unpublish(job.store)
+    return None, {}
+
+
+def _check_durable(job: _Export, journal: Journal, items: list[Durable]) -> None:
+    """Keep shards up to the first whose bytes are not those of its record."""
+    for i, d in enumerate(items):
+        if job.store.size(d.entry.path) != d.entry.size_bytes or job.store.sha256(d.entry.path) != d.entry.sha256:
+            job.note(f"{d.entry.path} is not what was recorded: it is read again")
+            for later in items[i:]:
+                journal.forget(later)
+            del items[i:]
+            return
+
+
+def _begin(
+    job: _Export, session: Source, journal: Journal, description: Description, collection: Collection,
+    restored: bool, cut: Cut, fingerprint: dict[str, Any],
+) -> Run:  # fmt: skip
+    job.progress.phase("list")
+    token = session.snapshot()
+    session.attach(token)
+    count = session.count()
+    run = Run(
+        fingerprint=fingerprint,
+        collection=collection,
+        native=description.collection,
+        passport=dict(description.passport) if restored and description.passport is not None else None,
+        token=token,
+        partitions=session.partitions(cut.shard_rows, token),
+        count_before=count,
+        dump_id=str(uuid.uuid4()),
+        created_at=_now(),
+        source={"system": job.source.connector, "version": description.version, "collection": job.source.collection},
+    )
+    journal.begin(run)
+    return run
+
+
+def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durable]], cut: Cut) -> list[Result]:
+    total = run.count_before if job.limit is None else min(job.limit, run.count_before or job.limit)
+    job.progress.phase("read", total)
+    job.progress.advance(sum(d.entry.rows for items in durable.values() for d in items))
+    tasks = [
+        _task(job, run, number, durable.get(number, []), cut)
+        for number in range(len(run.partitions))
+        if not (durable.get(number) and durable[number][-1].done)
+    ]
+    results: list[Result] = []
+    if job.limit is not None:
+        return _read_limited(job, session, tasks, durable)
+    executors = _executors(job, session, len(tasks))
+    for task in tasks:
+        task["page_rows"] = _page_rows(job, session, run.collection, len(executors))
+    try:
+        run_tasks(
+            tasks,
+            executors,
+            job.progress,
+            job.stop,
+            lambda task, result: results.append({"task": task["number"], **result}),
+        )
+    finally:
+        for e in executors:
+            e.close()
+    return results
+
+
+def _read_limited(job: _Export, session: Source, tasks: list[Task], durable: dict[int, list[Durable]]) -> list[Result]:
+    """Partitions one after another, until the limit is reached."""
+    assert job.limit is not None
+    left = job.limit - sum(d.entry.rows for items in durable.values() for d in items)
+    results: list[Result] = []
+    runner = Runner(session)
+    for task in tasks:
+        if left <= 0:
+            break
+        task["limit"], task["page_rows"] = left, _page_rows(job, session, session.describe().collection, 1)
+        result = runner.run(task, job.progress, job.stop)
+        left -= result["rows"]
+        results.append({"task": task["number"], **result})
+    return results
+
+
+def _task(job: _Export, run: Run, number: int, done: list[Durable], cut: Cut) -> Task:
+    last = done[-1] if done else None
+    return {
+        "kind": "export", "source": job.source.to_json(), "selection": job.selection.to_json(), "dump": job.store.url,
+        "collection": collection_to_json(run.collection), "native": collection_to_json(run.native),
+        "passport": run.passport, "token": run.token, "number": number, "partition": run.partitions[number],
+        "sequence": len(done), "resume": last.cursor if last else None, "cut": [cut.group_rows, cut.shard_rows],
+        "profile": job.profile, "limit": None,
+    }  # fmt: skip
+
+
+def _executors(job: _Export, session: Source, tasks: int) -> list[Executor]:
+    """As many as there is work for and the source allows; the first choice is this thread and this session."""
+    wanted = job.workers or min(4, os.cpu_count() or 1)
+    count = max(1, min(wanted, tasks))
+    kind = session.capabilities.concurrency
+    if count == 1 or kind == "handle":
+        return [InlineExecutor(Runner(session).run)]
+    if kind == "threads":
+        runners = [Runner() for _ in range(count)]
+        return [InlineExecutor(r.run, r.close) for r in runners]
+    return [ProcessExecutor() for _ in range(count)]
+
+
+def _page_rows(job: _Export, session: Source, collection: Collection, workers: int) -> int:
+    if job.page_rows is not None:
+        return job.page_rows
+    budget = job.memory_bytes // (workers * _LIVE_COPIES)
+    return max(1, min(session.capabilities.page_rows, budget // row_bytes(collection)))
+
+
+def _reconcile(
+    job: _Export, session: Source, run: Run, durable: dict[int, list[Durable]], results: list[Result]
+) -> Manifest:
+    job.progress.phase("check")
+    entries = _entries(job, run, durable, results)
+    live = not session.capabilities.snapshot or run.epochs > 1
+    missing = sorted({(ns, i) for items in durable.values() for d in items for ns, i in d.missing}
+                     | {(k[0], k[1]) for r in results for k in r["missing"]})  # fmt: skip
+    dropped = 0
+    if not session.capabilities.keyless:
+        entries, dropped = repeats.settle(
+            job.store, entries, run.collection, live=live, policy=job.duplicates, profile=job.profile,
+            memory_bytes=job.memory_bytes // 2,
+        )  # fmt: skip
+    _note_restored(job, results)
+    consistency = _consistency(job, session, run, entries, missing, dropped, live)
+    selected = job.limit is not None or job.selection != Selection()
+    return Manifest(
+        collection=run.collection,
+        shards=tuple(entries),
+        dump_id=run.dump_id,
+        created_at=run.created_at,
+        completed_at=_now(),
+        writer={"name": "vecport", "version": __version__, "pyarrow": pa.__version__},
+        source={**run.source, "consistency": consistency},
+        selection={**job.selection.to_json(), "limit": job.limit},
+        complete=not selected,
+        profile=job.profile,
+    )
+
+
+def _note_restored(job: _Export, results: list[Result]) -> None:
+    stale, foreign = sum(r["stale"] for r in results), sum(r["foreign"] for r in results)
+    if stale:
+        job.note(f"{stale:,} values were edited in the database since they were imported: the edits were exported")
+    if foreign:
+        job.note(f"{foreign:,} records were added in the database by somebody else: their ids were taken as they are")
+
+
+def _entries(job: _Export, run: Run, durable: dict[int, list[Durable]], results: list[Result]) -> list[ShardEntry]:
+    found = {d.entry.path: d.entry for items in durable.values() for d in items}
+    for result in results:
+        for shard in result["shards"]:
+            entry = ShardEntry.from_json(shard["entry"])
+            found[entry.path] = entry
+    if not found:
+        # An empty collection has one empty shard, so that any reader sees its columns.
+        writer = ShardWriter(job.store, 0, 0, run.collection, job.profile)
+        try:
+            entry = writer.close()
+        finally:
+            writer.abort()
+        found[entry.path] = entry
+    return [found[path] for path in sorted(found, key=_shard_order)]
+
+
+def _shard_order(path: str) -> tuple[int, int]:
+    _, partition, sequence = path.removesuffix(".parquet").rsplit("-", 2)
+    return int(partition), int(sequence)
+
+
+def _consistency(
+    job: _Export, session: Source, run: Run, entries: list[ShardEntry], missing: list[tuple[str, str]], dropped: int,
+    live: bool,
+) -> dict[str, Any]:  # fmt: skip
+    rows = sum(e.rows for e in entries)
+    if job.limit is not None:
+        return {"kind": "live-scan" if live else "snapshot", "count_before": run.count_before, "count_after": None,
+                "limited": True}  # fmt: skip
+    if not live:
+        check_snapshot(rows + dropped, run.count_before, job.source.text)
+        return {"kind": "snapshot", "count_before": run.count_before, "count_after": run.count_before}
+    comparable = run.passport is None or run.passport.get("ids") == "same"
+    drift: Drift = check_live(
+        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, comparable
+    )
+    if drift.moved:
+        job.note(_drift_text(drift))
+    if dropped:
+        job.note(f"{dropped:,} records were seen twice while the source changed: the last reading was kept")
+    kind = "multi-epoch" if run.epochs > 1 else "live-scan"
+    return {"kind": kind, **drift.to_json(), "epochs": run.epochs, "repeats_dropped": dropped}
+
+
+def _drift_text(drift: Drift) -> str:
+    before = "?" if drift.count_before is None else f"{drift.count_before:,}"
+    after = "?" if drift.count_after is None else f"{drift.count_after:,}"
+    text = f"the source changed while it was read: {before} records before, {after} after"
+    if drift.only_in_dump is not None and drift.only_in_source is not None:
+        text += (
+            f"; {drift.only_in_dump:,} of the dump are gone there now, {drift.only_in_source:,} came too late for it"
+        )
+    return text
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+__all__ = ["ExportResult", "NotFound", "export"]

@@ -1,0 +1,207 @@
+"""One export task: a partition becomes durable shards, each followed by its journal record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from ..connectors import registry
+from ..connectors.base import Page, Selection, Source
+from ..dump.journal import Durable, Journal
+from ..dump.layout import Cut
+from ..dump.shard import ShardWriter
+from ..dump.store import Store, open_store
+from ..errors import Incomplete
+from ..model.collection import Collection, collection_from_json
+from ..model.passport import Passport
+from ..model.restore import Restorer
+from .progress import Progress, Stop
+from .sessions import Endpoint
+from .workers import Result, Task
+
+
+def restorer_for(native: Collection, passport: dict[str, Any] | None) -> Restorer | None:
+    """The way back for a collection that vecport filled; None for any other."""
+    if passport is None:
+        return None
+    p = Passport.from_json(passport)
+    target = registry.get(p.rules).target
+    assert target is not None
+    return Restorer(p, native, target.capabilities.metadata)
+
+
+class Runner:
+    """Runs export tasks, keeping one session and store for all tasks of the same export."""
+
+    def __init__(self, source: Source | None = None) -> None:
+        self._source = source
+        self._key: Any = None
+
+    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
+        """Run one task; see ``operations.export`` for its fields."""
+        if self._source is None or (self._key is not None and self._key != task["token"]):
+            source = Endpoint.from_json(task["source"]).open_source(Selection.from_json(task["selection"]))
+            source.attach(task["token"])
+            self._source, self._key = source, task["token"]
+        return export_partition(task, self._source, open_store(task["dump"]), progress, stop)
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._source is not None:
+            self._source.close()
+
+
+def export_partition(task: Task, source: Source, store: Store, progress: Progress, stop: Stop) -> Result:
+    """Read a partition from its start or its resume point and write its shards.
+
+    Returns:
+        ``{"shards": [...], "rows": n, "stale": n, "foreign": n, "missing": [...]}``.
+    """
+    collection = collection_from_json(task["collection"])
+    restorer = restorer_for(collection_from_json(task["native"]), task["passport"])
+    sink = _Sink(task, store, collection, progress)
+    resume = task["resume"] or {"cursor": None, "key": None}
+    behind = tuple(resume["key"]) if resume["key"] else None
+    cursor, left = resume["cursor"], task["limit"]
+    missing: list[tuple[str, str]] = []
+    try:
+        for page in source.scan(task["partition"], cursor, task["page_rows"]):
+            stop.check()
+            missing.extend(page.missing)
+            batch = page.batch
+            if behind is not None:
+                batch, passed = source.behind(task["partition"], batch, behind)
+                behind = None if passed else behind
+            if left is not None:
+                batch = batch.slice(0, left)
+                left -= batch.num_rows
+            if batch.num_rows:
+                sink.add(
+                    restorer.apply(batch) if restorer else batch, batch.select(["namespace", "id"]), cursor, missing
+                )
+                progress.advance(batch.num_rows)
+            cursor = _next_cursor(page, cursor)
+            if left == 0:
+                break
+        if behind is not None and not source.capabilities.key_ordered:
+            raise _lost_place(task, behind)
+        sink.finish(missing)
+    finally:
+        sink.close()
+    stale, foreign = (restorer.stale, restorer.foreign) if restorer else (0, 0)
+    return {"shards": sink.written, "rows": sink.rows, "stale": stale, "foreign": foreign,
+            "missing": [list(k) for k in missing]}  # fmt: skip
+
+
+def _lost_place(task: Task, key: tuple[Any, ...]) -> Incomplete:
+    return Incomplete(
+        f"partition {task['number']} cannot go on: the last durable record {key[1]!r} is no longer in the scan",
+        "the source changed since the export was interrupted and its order has no way around that",
+        "the shards that were finished are kept", "begin again: the same command with --overwrite",
+    )  # fmt: skip
+
+
+def _next_cursor(page: Page, cursor: Any) -> Any:
+    return cursor if page.cursor is None else page.cursor
+
+
+class _Sink:
+    """Cuts pages into row groups and shards by row count alone, and writes them in a thread of its own."""
+
+    def __init__(self, task: Task, store: Store, collection: Collection, progress: Progress) -> None:
+        self._cut = Cut(*task["cut"])
+        self._partition, self._sequence = task["number"], task["sequence"]
+        self._profile = task["profile"]
+        self._store, self._collection, self._progress = store, collection, progress
+        self._journal = Journal(store)
+        self._pending: list[tuple[pa.RecordBatch, pa.RecordBatch, Any]] = []
+        self._pending_rows = 0
+        self._writer: ShardWriter | None = None
+        self._shard_rows = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
+        self._running: Future[None] | None = None
+        self._last: dict[str, Any] | None = task["resume"]
+        self._held: Callable[[bool], None] | None = None
+        self.rows = 0
+        self.written: list[dict[str, Any]] = []
+
+    def add(self, batch: pa.RecordBatch, keys: pa.RecordBatch, cursor: Any, missing: list[tuple[str, str]]) -> None:
+        """Take a page that begins behind ``cursor``; ``keys`` are the source's own, before any restoring."""
+        self._pending.append((batch, keys, cursor))
+        self._pending_rows += batch.num_rows
+        while self._pending_rows >= self._cut.group_rows:
+            self._emit(self._cut.group_rows, missing)
+
+    def finish(self, missing: list[tuple[str, str]]) -> None:
+        """Write what is left; the partition is done with its last shard."""
+        if self._pending_rows:
+            self._emit(self._pending_rows, missing)
+        self._submit(lambda: self._end_shard(True, tuple(missing)))
+        self._wait()
+
+    def close(self) -> None:
+        """Stop the thread; an unfinished shard leaves nothing behind."""
+        self._thread.shutdown(wait=True)
+        if self._writer is not None:
+            self._writer.abort()
+
+    def _emit(self, rows: int, missing: list[tuple[str, str]]) -> None:
+        parts: list[pa.RecordBatch] = []
+        resume: dict[str, Any] = {}
+        need = rows
+        while need:
+            batch, keys, cursor = self._pending[0]
+            take = min(need, batch.num_rows)
+            parts.append(batch.slice(0, take))
+            if take == batch.num_rows:
+                self._pending.pop(0)
+            else:
+                self._pending[0] = (batch.slice(take), keys.slice(take), cursor)
+            resume = {"cursor": cursor, "key": [column[take - 1].as_py() for column in keys.columns]}
+            need -= take
+        self._pending_rows -= rows
+        group = _contiguous(parts)
+        gone = tuple(missing)
+        self._submit(lambda: self._write(group, resume, gone))
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._wait()
+        self._running = self._thread.submit(work)
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+    def _write(self, group: pa.RecordBatch, resume: dict[str, Any], missing: tuple[tuple[str, str], ...]) -> None:
+        # A shard is closed only when the next row group is here, so that the last shard knows that it is the last.
+        if self._writer is not None and self._writer.rows >= self._cut.shard_rows:
+            self._end_shard(False, missing)
+        if self._writer is None:
+            self._writer = ShardWriter(self._store, self._partition, self._sequence, self._collection, self._profile)
+        self._writer.write(group)
+        self._last = resume
+        self.rows += group.num_rows
+
+    def _end_shard(self, done: bool, missing: tuple[tuple[str, str], ...]) -> None:
+        if self._writer is None:
+            return
+        entry = self._writer.close()
+        self._writer = None
+        durable = Durable(self._partition, self._sequence, entry, self._last, done, missing)
+        self._journal.add(durable)
+        self.written.append({"sequence": self._sequence, "entry": entry.to_json()})
+        self._sequence += 1
+        self._progress.durable(f"{entry.path} ({entry.rows:,} records)")
+
+
+def _contiguous(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch with buffers of its own, so that equal rows give equal bytes whatever pages they came in."""
+    if len(parts) == 1 and parts[0].num_rows:
+        columns = [pa.concat_arrays([c.slice(0, 0), c]) for c in parts[0].columns]
+        return pa.RecordBatch.from_arrays(columns, schema=parts[0].schema)
+    batch = pa.Table.from_batches(parts).combine_chunks().to_batches()
+    return batch[0] if batch else parts[0]

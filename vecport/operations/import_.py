@@ -1,0 +1,312 @@
+"""Import: a dump goes into a database. Refuses loss, resumes by itself, counts at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..connectors.base import Description, Mark, Target
+from ..dump.dump import Dump, open_dump
+from ..dump.store import LocalStore
+from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
+from ..limits import DEFAULT_LIMITS, Limits
+from ..model.passport import Passport
+from .import_plan import ImportPlan, import_id_for, make_plan
+from .import_state import ImportState
+from .import_task import Runner
+from .progress import Progress, Silent, Stop
+from .sessions import Endpoint, endpoint
+from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
+
+DEFAULT_MEMORY_BYTES = 1 << 30
+IF_EXISTS = ("create", "append", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did.
+
+    Attributes:
+        dump, target: where from and where to.
+        rows: of the dump.
+        written_rows: written by this run.
+        resumed_rows: that an earlier run had written.
+        ledger: plain data, worst first.
+        dry_run: nothing was written.
+        verify_command: proves the result.
+        query_hint: a query to paste.
+        seconds: this run took.
+    """
+
+    dump: str
+    target: str
+    rows: int
+    written_rows: int
+    resumed_rows: int
+    ledger: list[dict[str, Any]]
+    dry_run: bool
+    verify_command: str
+    query_hint: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+@dataclass(slots=True)
+class _Import:
+    """One run of an import; the fields are the user's choices."""
+
+    dump: Dump
+    target: Endpoint
+    import_id: str
+    if_exists: str
+    settings: Mapping[str, str]
+    workers: int | None
+    memory_bytes: int
+    limits: Mapping[str, int]
+    progress: Progress
+    stop: Stop
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)
+
+
+def import_(
+    dump: str | os.PathLike[str],
+    target: str,
+    *,
+    collection: str | None = None,
+    target_options: Mapping[str, str] | None = None,
+    workers: int | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    if_exists: str = "create",
+    settings: Mapping[str, str] | None = None,
+    allow_lossy: Sequence[str] = (),
+    strict: bool = False,
+    dry_run: bool = False,
+    limits: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> ImportResult:
+    """Restore a dump into a database.
+
+    The same call again goes on where an interrupted one stopped.
+
+    Args:
+        dump: folder or URL of a finished dump.
+        target: address of the place, or ``ADDRESS#collection``.
+        collection: to create; None takes the name that the dump's collection had.
+        target_options: connector options by name; no secrets.
+        workers: how many write at the same time; None for one per processor, as far as the database allows.
+        memory_bytes: bounds workers times what each holds.
+        if_exists: ``create`` refuses a collection with records, ``append`` adds to it, ``replace`` removes it first.
+        settings: choices of what is created, as ``metric`` or the connector's own.
+        allow_lossy: fields whose loss, as the ledger names it, is accepted.
+        strict: refuse what comes back only within a stated error, too.
+        dry_run: make the plan and the ledger, write nothing.
+        limits: raised bounds for reading the dump, by name.
+        progress: is told what happens.
+        stop: asks the import to stop at the next safe point.
+
+    Raises:
+        VecportError: with the exit code of its class.
+    """
+    started = time.monotonic()
+    if if_exists not in IF_EXISTS:
+        raise UsageError(f"--if-exists {if_exists} is not known", next=f"one of: {', '.join(IF_EXISTS)}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: must be 1 or more")
+    opened = open_dump(dump, _limits(limits))
+    place = _target_endpoint(target, collection, target_options, opened)
+    job = _Import(
+        dump=opened, target=place, import_id=import_id_for(opened, place), if_exists=if_exists,
+        settings=dict(settings or {}), workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}),
+        progress=progress or Silent(), stop=stop or Stop(),
+    )  # fmt: skip
+    with place.open_target() as session:
+        plan = make_plan(
+            opened, place, import_id=job.import_id, if_exists=if_exists, settings=settings, session=session
+        )
+        plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)
+        written = resumed = 0
+        if dry_run:
+            _check_existing(job, session.describe(), resume=False)
+        else:
+            written, resumed = _run(job, session)
+        hint = "" if dry_run else session.query_hint()
+    return ImportResult(
+        dump=opened.url, target=place.text, rows=opened.manifest.rows, written_rows=written, resumed_rows=resumed,
+        ledger=plan.ledger.to_json(), dry_run=dry_run, verify_command=_verify_command(opened, place), query_hint=hint,
+        seconds=time.monotonic() - started, notes=tuple(job.notes),
+    )  # fmt: skip
+
+
+def _limits(limits: Mapping[str, int] | None) -> Limits:
+    return DEFAULT_LIMITS.with_overrides(dict(limits or {}))
+
+
+def _target_endpoint(target: str, collection: str | None, options: Mapping[str, str] | None, dump: Dump) -> Endpoint:
+    try:
+        return endpoint(target, role="target", collection=collection, options=options, create=True)
+    except UsageError as e:
+        if "which collection" not in e.what:
+            raise
+    return endpoint(target, role="target", collection=dump.collection.name, options=options, create=True)
+
+
+def _verify_command(dump: Dump, target: Endpoint) -> str:
+    return shlex.join(["vecport", "verify", dump.url, target.place.text, "-c", target.collection])
+
+
+def _run(job: _Import, session: Target) -> tuple[int, int]:
+    state = ImportState(job.import_id)
+    with state.lock(job.target.text):
+        existing = session.describe()
+        resume = _is_resumed(job, state, existing)
+        if not resume:
+            _check_existing(job, existing, resume=False)
+        job.progress.phase("check dump")
+        _check_shards(job)
+        plan = make_plan(
+            job.dump, job.target, import_id=job.import_id, if_exists=job.if_exists, resume=resume,
+            settings=job.settings, session=session,
+        )  # fmt: skip
+        before = existing.count or 0 if existing is not None and job.if_exists == "append" and not resume else 0
+        if not resume:
+            state.begin({"before": before, "target": job.target.text, "dump": job.dump.url})
+        session.prepare(plan.target)
+        session.attach(plan.target)
+        acknowledged = _acknowledged(job, state, session) if resume else {}
+        written, resumed = _write(job, session, plan, acknowledged)
+        _finish(job, session, plan, state)
+    return written, resumed
+
+
+def _is_resumed(job: _Import, state: ImportState, existing: Description | None) -> bool:
+    """Whether this very import was begun here before and its collection is still the one that it made."""
+    if existing is None:
+        return False
+    passport = _passport(existing)
+    if passport is not None:
+        ours = passport.import_id == job.import_id
+        return ours and (passport.state == "loading" or state.begun() is not None)
+    return state.begun() is not None
+
+
+def _passport(existing: Description) -> Passport | None:
+    if existing.passport is None:
+        return None
+    try:
+        return Passport.from_json(existing.passport)
+    except NotRepresentable:
+        return None
+
+
+def _check_existing(job: _Import, existing: Description | None, *, resume: bool) -> None:
+    """Existing targets are sacred: refuse a collection with records before anything is touched."""
+    if existing is None or resume or job.if_exists != "create" or not existing.count:
+        return
+    passport = _passport(existing)
+    same = passport is not None and passport.import_id == job.import_id and passport.state == "complete"
+    raise AlreadyExists(
+        f"{job.target.text} holds {existing.count:,} records",
+        "this very dump was imported here before" if same else "",
+        "nothing was written",
+        f"compare it: {_verify_command(job.dump, job.target)}; or choose --if-exists append or replace, or another"
+        " --collection",
+    )
+
+
+def _check_shards(job: _Import) -> None:
+    """Before the first write: every shard is there and whole (in an object store: its size and its footer)."""
+    local = isinstance(job.dump.store, LocalStore)
+    for entry in job.dump.manifest.shards:
+        job.stop.check()
+        reader = job.dump.shard(entry)
+        if local:
+            reader.check_all()
+        else:
+            reader.check_footer()
+
+
+def _acknowledged(job: _Import, state: ImportState, session: Target) -> dict[str, set[int]]:
+    """Row groups by shard that need not be written again."""
+    marks = session.acknowledged()
+    if marks is None:
+        marks = {
+            Mark(s.path, g)
+            for s in job.dump.manifest.shards
+            for g in range(min(state.acknowledged(s.path), len(s.groups)))
+        }
+    found: dict[str, set[int]] = {}
+    for mark in marks:
+        found.setdefault(mark.shard, set()).add(mark.group)
+    return found
+
+
+def _write(job: _Import, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> tuple[int, int]:
+    manifest = job.dump.manifest
+    resumed = sum(s.groups[g] for s in manifest.shards for g in acknowledged.get(s.path, ()) if g < len(s.groups))
+    if resumed:
+        job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
+    job.progress.phase("write", manifest.rows)
+    job.progress.advance(resumed)
+    tasks: list[Task] = [
+        {
+            "kind": "import", "target": job.target.to_json(), "dump": job.dump.url, "shard": s.path,
+            "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
+            "if_exists": job.if_exists, "settings": dict(job.settings), "limits": dict(job.limits),
+        }
+        for s in manifest.shards
+        if len(acknowledged.get(s.path, ())) < len(s.groups)
+    ]  # fmt: skip
+    written: list[int] = []
+    executors = _executors(job, session, plan, len(tasks))
+    try:
+        run_tasks(tasks, executors, job.progress, job.stop, lambda _, result: written.append(_rows(result)))
+    finally:
+        for e in executors:
+            e.close()
+    return sum(written), resumed
+
+
+def _rows(result: Result) -> int:
+    return int(result["rows"])
+
+
+def _executors(job: _Import, session: Target, plan: ImportPlan, tasks: int) -> list[Executor]:
+    wanted = job.workers or min(4, os.cpu_count() or 1)
+    count = max(1, min(wanted, tasks))
+    kind = session.capabilities.concurrency
+    if count == 1 or kind == "handle":
+        return [InlineExecutor(Runner(session, job.dump, plan).run)]
+    if kind == "threads":
+        runners = [Runner() for _ in range(count)]
+        return [InlineExecutor(r.run, r.close) for r in runners]
+    return [ProcessExecutor() for _ in range(count)]
+
+
+def _finish(job: _Import, session: Target, plan: ImportPlan, state: ImportState) -> None:
+    job.progress.phase("index")
+    session.link()
+    passport = {**plan.target.passport, "state": "complete"} if plan.target.passport else {}
+    session.finish(passport)
+    job.progress.phase("count")
+    count = session.count()
+    expected = job.dump.manifest.rows
+    before = int((state.begun() or {}).get("before", 0))
+    wrong = count != expected if job.if_exists != "append" else not max(before, expected) <= count <= before + expected
+    if wrong:
+        raise Incomplete(
+            f"{job.target.text} counts {count:,} records, the dump has {expected:,}",
+            "records were lost or added on the way, or somebody else writes to this collection",
+            "the records that were acknowledged are there",
+            f"see which: {_verify_command(job.dump, job.target)}",
+        )
+    state.clear()

@@ -1,0 +1,159 @@
+"""Reconciliation: counts and keys of an export against its source, and keys that stand twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..connectors.base import Source
+from ..dump.manifest import ShardEntry
+from ..dump.shard import ShardReader
+from ..dump.store import Store
+from ..errors import Incomplete
+from ..model.collection import Collection
+from .duck import Duck
+
+KEY_SCHEMA = pa.schema([("id", pa.string()), ("namespace", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a live source moved while it was read; None where it cannot be known.
+
+    Attributes:
+        count_before, count_after: the source's own counts.
+        only_in_dump: records that were read and are gone now.
+        only_in_source: records that came after their place was passed.
+        missing: records that were listed and gone when they were fetched.
+    """
+
+    count_before: int | None
+    count_after: int | None
+    only_in_dump: int | None = None
+    only_in_source: int | None = None
+    missing: int = 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether the source changed in a way that counts show."""
+        return self.count_before != self.count_after or bool(self.missing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "count_before": self.count_before, "count_after": self.count_after, "only_in_dump": self.only_in_dump,
+            "only_in_source": self.only_in_source, "missing": self.missing,
+        }  # fmt: skip
+
+
+def check_snapshot(rows: int, count: int | None, where: str) -> None:
+    """A snapshot's rows must equal its count; raises ``Incomplete``."""
+    if count is not None and rows != count:
+        raise Incomplete(
+            f"{where}: read {rows:,} records of a snapshot that counts {count:,}",
+            safe="no manifest was written, so there is no dump that could be taken for whole",
+            next="run the same command again with --overwrite; if it repeats, it is a bug worth reporting",
+        )
+
+
+def check_live(
+    source: Source, entries: list[ShardEntry], store: Store, collection: Collection, count_before: int | None,
+    missing: list[tuple[str, str]], where: str, comparable: bool,
+) -> Drift:  # fmt: skip
+    """Compare a live scan with the source as it is now.
+
+    Args:
+        comparable: the dump's keys are the source's own keys, so that sets of keys can be compared.
+
+    Raises:
+        Incomplete: the counts stand still and the rows differ, or a listed record is still there and was not read.
+    """
+    rows = sum(e.rows for e in entries)
+    count_after = source.count()
+    _check_missing(source, missing, where)
+    if count_before == count_after and not missing and count_after is not None and rows != count_after:
+        raise Incomplete(
+            f"{where}: read {rows:,} records, the source counts {count_after:,} before and after",
+            "records were lost or repeated on the way, or the source changed and came back to the same count",
+            "no manifest was written, so there is no dump that could be taken for whole",
+            "run the same command again with --overwrite, when nobody writes to the source",
+        )  # fmt: skip
+    moved = count_before != count_after or missing or rows != count_after
+    if not moved or not source.capabilities.lists_keys or not comparable:
+        return Drift(count_before, count_after, missing=len(missing))
+    with Duck() as duck:
+        duck.load("dump", KEY_SCHEMA, _keys(store, entries, collection))
+        duck.load("now", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
+        gone = duck.rows("SELECT count(*) FROM (SELECT id, namespace FROM dump EXCEPT SELECT id, namespace FROM now)")
+        new = duck.rows("SELECT count(*) FROM (SELECT id, namespace FROM now EXCEPT SELECT id, namespace FROM dump)")
+    return Drift(count_before, count_after, gone[0][0], new[0][0], len(missing))
+
+
+def _check_missing(source: Source, missing: list[tuple[str, str]], where: str) -> None:
+    for start in range(0, len(missing), 1000):
+        found = source.fetch(missing[start : start + 1000])
+        if found.num_rows:
+            raise Incomplete(
+                f"{where}: record {found.column('id')[0].as_py()!r} was listed and is there, but was not read",
+                safe="no manifest was written, so there is no dump that could be taken for whole",
+                next="run the same command again with --overwrite",
+            )
+
+
+def _keys(store: Store, entries: list[ShardEntry], collection: Collection) -> Iterator[pa.RecordBatch]:
+    for entry in entries:
+        for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=KEY_SCHEMA)
+
+
+def repeated_keys(
+    store: Store, entries: list[ShardEntry], collection: Collection, memory_bytes: int, keep: str = "last"
+) -> dict[str, list[int]]:
+    """Row numbers, by shard path, of every record that repeats a key, but for its ``first`` or ``last`` row.
+
+    Bounded memory: DuckDB groups the keys and spills to disk.
+    """
+    best = "max" if keep == "last" else "min"
+    with Duck(memory_bytes) as duck:
+        duck.load("keys", _LOCATED, _located(store, entries, collection))
+        rows = duck.rows(
+            f"""SELECT shard, row FROM (
+                 SELECT shard, row, {best}(shard * 4294967296 + row) OVER (PARTITION BY id, namespace) AS kept
+                 FROM keys WHERE (id, namespace) IN
+                   (SELECT (id, namespace) FROM keys GROUP BY id, namespace HAVING count(*) > 1))
+               WHERE shard * 4294967296 + row <> kept ORDER BY shard, row"""
+        )
+    out: dict[str, list[int]] = {}
+    for shard, row in rows:
+        out.setdefault(entries[shard].path, []).append(row)
+    return out
+
+
+_LOCATED = pa.schema([("id", pa.string()), ("namespace", pa.string()), ("shard", pa.int64()), ("row", pa.int64())])
+
+
+def _located(store: Store, entries: list[ShardEntry], collection: Collection) -> Iterator[pa.RecordBatch]:
+    for number, entry in enumerate(entries):
+        row = 0
+        for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
+            n = batch.num_rows
+            places = [pa.repeat(pa.scalar(number, pa.int64()), n), pa.array(range(row, row + n), pa.int64())]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *places], schema=_LOCATED)
+            row += n
+
+
+def first_keys(store: Store, entries: list[ShardEntry], rows: dict[str, list[int]]) -> list[str]:
+    """A few of the repeated keys, for messages."""
+    examples: list[str] = []
+    for entry in entries:
+        wanted = rows.get(entry.path, [])[: 5 - len(examples)]
+        if not wanted:
+            continue
+        with store.open(entry.path) as f:
+            ids = pq.read_table(f, columns=["id"]).column("id")
+        examples += [repr(ids[r].as_py()) for r in wanted]
+    return examples

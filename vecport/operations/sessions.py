@@ -1,0 +1,96 @@
+"""Which source or target a task opens: plain data that a worker process can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..connectors import registry
+from ..connectors.address import Place
+from ..connectors.base import Connector, Selection, Source, Target
+from ..connectors.decorators import retrying_source, retrying_target
+from ..connectors.secrets import Secret
+from ..errors import NotFound, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A collection in a place, and how to open it."""
+
+    connector: str
+    place: Place
+    collection: str
+
+    def open_source(self, selection: Selection) -> Source:
+        """Open a reading session that retries what is worth retrying."""
+        return retrying_source(registry.get(self.connector).open_source(self.place, self.collection, selection))
+
+    def open_target(self) -> Target:
+        """Open a writing session that retries what is worth retrying."""
+        return retrying_target(registry.get(self.connector).open_target(self.place, self.collection))
+
+    @property
+    def text(self) -> str:
+        """How it may be shown: no secret in it."""
+        return f"{self.place.text}#{self.collection}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data WITH secrets, for a pipe to a worker and nothing else."""
+        p = self.place
+        return {
+            "connector": self.connector,
+            "collection": self.collection,
+            "place": {
+                "scheme": p.scheme, "text": p.text, "host": p.host, "port": p.port, "tls": p.tls, "path": p.path,
+                "user": p.user, "password": p.password.reveal() if p.password else None, "query": dict(p.query),
+                "options": {k: v for k, v in p.options.items() if not isinstance(v, Secret)},
+                "secrets": {k: v.reveal() for k, v in p.options.items() if isinstance(v, Secret)},
+            },
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Endpoint:
+        """Inverse of ``to_json``."""
+        p = dict(data["place"])
+        secrets = {k: Secret(v) for k, v in p.pop("secrets").items()}
+        password = p.pop("password")
+        options = {**p.pop("options"), **secrets}
+        place = Place(**p, password=Secret(password) if password else None, options=options)
+        return cls(data["connector"], place, data["collection"])
+
+
+def endpoint(
+    address: str, *, role: str, collection: str | None, options: Mapping[str, str] | None = None, create: bool = False
+) -> Endpoint:
+    """Resolve what a user typed into one collection.
+
+    Args:
+        address: as typed.
+        role: ``source`` or ``target``.
+        collection: its name; None takes the only one there is.
+        options: connector options.
+        create: the collection need not exist (a target).
+
+    Raises:
+        UsageError: several collections and none named, or none named for a new one.
+        NotFound: the place has no collection.
+    """
+    connector, place, name = registry.resolve(address, role=role, options=options, collection=collection)
+    if name is None:
+        name = _only_collection(connector, place, create)
+    return Endpoint(connector.info.name, place, name)
+
+
+def _only_collection(connector: Connector, place: Place, create: bool) -> str:
+    if create:
+        raise UsageError(
+            f"{place.text}: which collection shall be written?", next="name it: --collection NAME (or ADDRESS#NAME)"
+        )
+    found = connector.collections(place)
+    if len(found) == 1:
+        return found[0].name
+    if not found:
+        raise NotFound(f"{place.text} has no collection", next="check the address")
+    listed = "\n".join(f"  {s.name}" + (f"  {s.rows:,} records" if s.rows is not None else "") for s in found[:20])
+    raise UsageError(f"{place.text} has {len(found)} collections:\n{listed}", next="name one: --collection NAME")

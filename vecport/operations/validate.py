@@ -1,0 +1,235 @@
+"""Validate: a dump against its own manifest and the format's rules, at three depths."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..dump.dump import Dump, foreign_files, open_dump
+from ..dump.layout import MANIFEST
+from ..dump.manifest import ShardEntry
+from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
+from ..limits import DEFAULT_LIMITS
+from ..model import canonical, hashes, ids
+from ..model.batch import page_schema
+from ..model.collection import VectorField
+from .progress import Progress, Silent, Stop
+from .reconcile import repeated_keys
+
+LEVELS = ("quick", "full", "deep")
+_MAX_FINDINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateResult:
+    """What validation found.
+
+    Attributes:
+        dump, level: what was asked for.
+        valid: every check passed.
+        checks: ``{"rule", "passed", "message"}`` in the order in which they ran.
+        exit_code: 0, or 3 when a check failed.
+    """
+
+    dump: str
+    level: str
+    valid: bool
+    checks: list[dict[str, Any]]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+class _Report:
+    def __init__(self) -> None:
+        self.checks: list[dict[str, Any]] = []
+
+    def run(self, rule: str, message: str, check: Callable[[], str | None]) -> bool:
+        """Run one check; it returns a finding, or None, or raises."""
+        try:
+            finding = check()
+        except (IntegrityError, NotFound, NotRepresentable) as e:
+            finding = e.what + (f" ({e.why})" if e.why else "")
+        self.checks.append({"rule": rule, "passed": finding is None, "message": finding or message})
+        return finding is None
+
+    @property
+    def valid(self) -> bool:
+        return all(c["passed"] for c in self.checks)
+
+
+def validate(
+    dump: str | os.PathLike[str],
+    *,
+    level: str = "full",
+    limits: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> ValidateResult:
+    """Check a dump.
+
+    Args:
+        dump: folder or URL.
+        level: ``quick`` (manifest, files, sizes, footers), ``full`` (and the SHA-256 of every shard) or ``deep``
+            (and every record: hashes, canonical metadata, ids, dimensions, unique keys, sums).
+        limits: raised bounds, by name.
+        progress, stop: as in ``export``.
+
+    Raises:
+        NotFound: there is no dump at all.
+        UsageError: an unknown level.
+    """
+    started = time.monotonic()
+    if level not in LEVELS:
+        raise UsageError(f"--level {level} is not known", next=f"one of: {', '.join(LEVELS)}")
+    progress, stop = progress or Silent(), stop or Stop()
+    bounds = DEFAULT_LIMITS.with_overrides(dict(limits or {}))
+    report = _Report()
+    opened: list[Dump] = []
+
+    def manifest() -> str | None:
+        opened.append(open_dump(dump, bounds))
+        return None
+
+    try:
+        readable = report.run("manifest", "the manifest is whole and says what the format allows", manifest)
+    except VecportError:
+        raise
+    if not opened and not _has_manifest(dump):
+        open_dump(dump, bounds)
+    if readable:
+        _check_dump(opened[0], level, report, progress, stop)
+    return ValidateResult(
+        dump=os.fspath(dump), level=level, valid=report.valid, checks=report.checks,
+        seconds=time.monotonic() - started, exit_code=0 if report.valid else 3,
+    )  # fmt: skip
+
+
+def _has_manifest(dump: str | os.PathLike[str]) -> bool:
+    from ..dump.store import open_store
+
+    return open_store(dump).exists(MANIFEST)
+
+
+def _check_dump(dump: Dump, level: str, report: _Report, progress: Progress, stop: Stop) -> None:
+    entries = dump.manifest.shards
+    progress.phase("validate", dump.manifest.rows)
+    report.run("files", "no file is in the folder that the manifest does not name", lambda: _extra_files(dump))
+    whole: list[ShardEntry] = []
+    for entry in entries:
+        stop.check()
+        reader = dump.shard(entry)
+        check = reader.check_footer if level == "quick" else reader.check_all
+        rule = "shard-footer" if level == "quick" else "shard-sha256"
+        if report.run(rule, f"{entry.path} is what the manifest says", lambda check=check: _nothing(check)):  # type: ignore[misc]
+            whole.append(entry)
+        progress.advance(0 if level == "deep" else entry.rows)
+    if level != "deep":
+        return
+    for entry in whole:
+        report.run("records", f"every record of {entry.path} is well formed",
+                   lambda entry=entry: _records(dump, entry, progress, stop))  # type: ignore[misc]  # fmt: skip
+    if len(whole) == len(entries):
+        report.run("unique-keys", "no key stands twice", lambda: _unique(dump))
+
+
+def _nothing(check: Callable[[], None]) -> None:
+    check()
+
+
+def _extra_files(dump: Dump) -> str | None:
+    known = {s.path for s in dump.manifest.shards}
+    extra = [p for p in dump.store.list("data") if p not in known] + foreign_files(dump.store)
+    return f"the manifest does not name {extra[0]}" if extra else None
+
+
+def _unique(dump: Dump) -> str | None:
+    rows = repeated_keys(dump.store, list(dump.manifest.shards), dump.collection, 512 << 20)
+    count = sum(map(len, rows.values()))
+    return f"{count:,} records repeat a key" if count else None
+
+
+def _records(dump: Dump, entry: ShardEntry, progress: Progress, stop: Stop) -> str | None:
+    total, low, high = 0, [], []
+    for number, group in enumerate(dump.shard(entry).groups()):
+        stop.check()
+        where = f"{entry.path}, row group {number}"
+        finding = _group(dump, group, where)
+        if finding:
+            return finding
+        id_texts = group.column("id").to_pylist()
+        if id_texts:
+            a, b = ids.bounds(id_texts, dump.collection.id_kind)
+            low.append(a)
+            high.append(b)
+        total += hashes.record_sum(
+            group.column("id"), group.column("namespace"), group.column("_vh"), group.column("_mh")
+        )
+        progress.advance(group.num_rows)
+    if total & ((1 << 128) - 1) != entry.record_sum:
+        return f"{entry.path}: the record hashes do not add up to the manifest's sum"
+    if low:
+        bounds = ids.bounds(low + high, dump.collection.id_kind)
+        if bounds != (entry.id_min, entry.id_max):
+            return f"{entry.path}: its ids lie between {bounds}, the manifest says {(entry.id_min, entry.id_max)}"
+    return None
+
+
+def _group(dump: Dump, group: pa.RecordBatch, where: str) -> str | None:
+    c = dump.collection
+    page = group.select(page_schema(c).names)
+    _limits(dump, group, where)
+    for text in group.column("id").to_pylist():
+        ids.check(text, c.id_kind)
+    if not np.array_equal(hashes.vector_hashes(page, c), np.asarray(group.column("_vh"))):
+        return f"{where}: a vector is not the one that was hashed"
+    if not np.array_equal(hashes.metadata_hashes(page), np.asarray(group.column("_mh"))):
+        return f"{where}: a document or metadata is not the one that was hashed"
+    bad = next((t for t in group.column("metadata").to_pylist() if not _is_object(t)), None)
+    if bad is not None:
+        return f"{where}: metadata is not a canonical JSON object: {bad[:60]!r}"
+    columns = c.columns()
+    for v in c.vectors:
+        finding = _vector(group.column(columns[v.name]), v)
+        if finding:
+            return f"{where}: vector {v.name!r} {finding}"
+    return None
+
+
+def _limits(dump: Dump, group: pa.RecordBatch, where: str) -> None:
+    for column, bound in (("id", "id_bytes"), ("metadata", "metadata_bytes"), ("document", "document_bytes")):
+        longest = pc.max(pc.binary_length(group.column(column))).as_py() or 0
+        dump.limits.check(bound, longest, where)
+
+
+def _is_object(text: str) -> bool:
+    return text.startswith("{") and canonical.is_canonical(text)
+
+
+def _vector(column: pa.Array, v: VectorField) -> str | None:
+    if not v.nullable and column.null_count:
+        return "is null in a record although it is not nullable"
+    if v.kind == "sparse":
+        present = column.drop_null()
+        indices, values = present.field(0), present.field(1)
+        if not np.array_equal(np.asarray(indices.value_lengths()), np.asarray(values.value_lengths())):
+            return "has as many indices as values in every record, but not here"
+        flat = indices.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        steps = np.diff(flat)
+        edges = np.cumsum(np.asarray(indices.value_lengths()))[:-1]
+        inner = np.ones(len(steps), bool)
+        inner[edges[(edges > 0) & (edges < len(flat))] - 1] = False
+        if (steps[inner] <= 0).any():
+            return "has indices that are not ascending and unique"
+    if v.kind == "binary" and v.dim is not None and v.dim % 8:
+        spare = (1 << (8 - v.dim % 8)) - 1
+        if any(value is not None and value[-1] & spare for value in column.to_pylist()):
+            return "has bits set behind its last dimension"
+    return None

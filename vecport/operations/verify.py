@@ -1,0 +1,244 @@
+"""Verify: the records of a database against those of a dump, each fetched once, without a second dump on disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..connectors.base import Description, Selection, Source
+from ..dump.dump import Dump, open_dump
+from ..errors import UsageError
+from ..limits import DEFAULT_LIMITS
+from ..model import hashes, ids
+from ..model.batch import dense_matrix
+from ..model.collection import Bound, Collection
+from ..model.passport import Passport
+from ..model.restore import Restorer
+from .compare import bound_of, describe_bound, schema_changes, within
+from .duck import Duck
+from .export_task import restorer_for
+from .progress import Progress, Silent, Stop
+from .reconcile import KEY_SCHEMA
+from .sessions import endpoint
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What the comparison found; counts are records.
+
+    Attributes:
+        rows: of the dump.
+        count: the database's own.
+        equal: equal in every hash.
+        within_bound: vectors differ no more than the bound, everything else is equal.
+        missing: in the dump only.
+        extra: in the database only, by its count.
+        vectors_changed, metadata_changed: beyond the bound.
+        schema_changes: sentences.
+        bound: in words.
+        examples: some ids of each kind.
+        exit_code: 0 when nothing is missing, extra or changed, else 3.
+    """
+
+    dump: str
+    target: str
+    rows: int
+    count: int
+    equal: int
+    within_bound: int
+    missing: int
+    extra: int
+    vectors_changed: int
+    metadata_changed: int
+    schema_changes: tuple[str, ...]
+    bound: str
+    examples: dict[str, list[str]]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    equal: int = 0
+    within_bound: int = 0
+    missing: int = 0
+    vectors_changed: int = 0
+    metadata_changed: int = 0
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def example(self, kind: str, found: list[str]) -> None:
+        have = self.examples.setdefault(kind, [])
+        have += found[: EXAMPLES - len(have)]
+        if not have:
+            del self.examples[kind]
+
+
+def verify(
+    dump: str | os.PathLike[str],
+    target: str,
+    *,
+    collection: str | None = None,
+    target_options: Mapping[str, str] | None = None,
+    tolerance: float | None = None,
+    limits: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> VerifyResult:
+    """Compare a database with a dump, record by record.
+
+    Args:
+        dump: folder or URL of a finished dump.
+        target: address of the place, or ``ADDRESS#collection``.
+        collection: its name, when the place has several.
+        target_options: connector options by name; no secrets.
+        tolerance: largest relative error of a vector that counts as equal; None takes the bound that the database
+            states for its metric, bit for bit when it states none.
+        limits: raised bounds for reading the dump, by name.
+        progress, stop: as in ``export``.
+
+    Raises:
+        VecportError: the dump or the database cannot be read.
+    """
+    started = time.monotonic()
+    progress, stop = progress or Silent(), stop or Stop()
+    opened = open_dump(dump, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
+    place = endpoint(target, role="target", collection=collection, options=target_options)
+    with place.open_source(Selection()) as session:
+        if not session.capabilities.fetches:
+            raise UsageError(
+                f"{place.text} cannot be asked for single records",
+                next=f"export it and compare the two dumps: vecport export {place.place.text} OTHER, vecport diff",
+            )
+        description = session.describe()
+        session.attach(session.snapshot())
+        check = _Check(opened, session, description, tolerance)
+        progress.phase("verify", opened.manifest.rows)
+        tally = check.run(progress, stop)
+        count = session.count() or 0
+        extra = max(0, count - (opened.manifest.rows - tally.missing))
+        if extra and session.capabilities.lists_keys:
+            tally.example("extra", check.extra_keys())
+    changes = schema_changes(opened.collection, check.collection)
+    bad = tally.missing or extra or tally.vectors_changed or tally.metadata_changed or changes
+    return VerifyResult(
+        dump=opened.url, target=place.text, rows=opened.manifest.rows, count=count, equal=tally.equal,
+        within_bound=tally.within_bound, missing=tally.missing, extra=extra, vectors_changed=tally.vectors_changed,
+        metadata_changed=tally.metadata_changed, schema_changes=changes, bound=describe_bound(check.bound),
+        examples=tally.examples, seconds=time.monotonic() - started, notes=description.notes,
+        exit_code=3 if bad else 0,
+    )  # fmt: skip
+
+
+class _Check:
+    """One comparison: asks the database for the keys of each row group and compares what comes back."""
+
+    def __init__(self, dump: Dump, session: Source, description: Description, tolerance: float | None) -> None:
+        self._dump, self._session = dump, session
+        self._passport: Passport | None = None
+        self._restorer: Restorer | None = None
+        self.collection: Collection = description.collection
+        if description.passport is not None:
+            self._passport = Passport.from_json(description.passport)
+            self._restorer = restorer_for(description.collection, dict(description.passport))
+            assert self._restorer is not None
+            self.collection = self._restorer.collection
+        self.bound: Bound = bound_of(*self.collection.vectors, *dump.collection.vectors, tolerance=tolerance)
+        self._step = max(1, session.capabilities.page_rows)
+
+    def run(self, progress: Progress, stop: Stop) -> _Tally:
+        """Compare every row group, fetching the next one while the current one is compared."""
+        tally = _Tally()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="compare") as pool:
+            pending = None
+            for entry in self._dump.manifest.shards:
+                for group in self._dump.shard(entry).groups():
+                    stop.check()
+                    found = self._fetch(group)
+                    if pending is not None:
+                        pending.result()
+                    pending = pool.submit(self._compare, group, found, tally)
+                    progress.advance(group.num_rows)
+            if pending is not None:
+                pending.result()
+        return tally
+
+    def extra_keys(self) -> list[str]:
+        """Some keys of the database that stand in no record of the dump."""
+        with Duck() as duck:
+            keys = (self._target_keys(b) for b in self._dump.keys(("id", "namespace")))
+            duck.load("dump", KEY_SCHEMA, keys)
+            duck.load("now", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in self._session.keys()))
+            rows = duck.rows(
+                f"SELECT id FROM (SELECT id, namespace FROM now EXCEPT SELECT id, namespace FROM dump) LIMIT {EXAMPLES}"
+            )
+        return [r[0] for r in rows]
+
+    def _target_keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The keys under which the database holds these records."""
+        record_ids, namespaces = batch.column("id"), batch.column("namespace")
+        if self._passport is not None and self._passport.ids == "hashed":
+            record_ids = ids.stand_ins(record_ids, namespaces, self._passport.collection.id_kind)
+        if self._passport is not None and self._passport.namespace is not None:
+            namespaces = pa.repeat(pa.scalar("", pa.string()), len(record_ids))
+        return pa.RecordBatch.from_arrays([record_ids, namespaces], schema=KEY_SCHEMA)
+
+    def _fetch(self, group: pa.RecordBatch) -> list[pa.RecordBatch]:
+        keys = self._target_keys(group)
+        pairs = list(zip(keys.column("namespace").to_pylist(), keys.column("id").to_pylist(), strict=True))
+        pages = [self._session.fetch(pairs[i : i + self._step]) for i in range(0, len(pairs), self._step)]
+        pages = [p for p in pages if p.num_rows]
+        return [self._restorer.apply(p) for p in pages] if self._restorer else pages
+
+    def _compare(self, group: pa.RecordBatch, pages: list[pa.RecordBatch], tally: _Tally) -> None:
+        record_ids = group.column("id").to_pylist()
+        place = {key: i for i, key in enumerate(zip(group.column("namespace").to_pylist(), record_ids, strict=True))}
+        seen = np.zeros(group.num_rows, bool)
+        vh, mh = np.asarray(group.column("_vh")), np.asarray(group.column("_mh"))
+        for page in pages:
+            keys = zip(page.column("namespace").to_pylist(), page.column("id").to_pylist(), strict=True)
+            at = np.asarray([place.get(k, -1) for k in keys])
+            if (at < 0).any():
+                page, at = page.filter(pa.array(at >= 0)), at[at >= 0]
+            seen[at] = True
+            v_differs = hashes.vector_hashes(page, self.collection) != vh[at]
+            m_differs = hashes.metadata_hashes(page) != mh[at]
+            close = v_differs.copy()
+            if v_differs.any():
+                close[v_differs] = self._within(group, page, at, np.flatnonzero(v_differs))
+            far = v_differs & ~close
+            tally.equal += int((~v_differs & ~m_differs).sum())
+            tally.within_bound += int((close & ~m_differs).sum())
+            tally.vectors_changed += int(far.sum())
+            tally.metadata_changed += int(m_differs.sum())
+            tally.example("vectors", [record_ids[i] for i in at[far][:EXAMPLES].tolist()])
+            tally.example("metadata", [record_ids[i] for i in at[m_differs][:EXAMPLES].tolist()])
+        tally.missing += int((~seen).sum())
+        tally.example("missing", [record_ids[i] for i in np.flatnonzero(~seen)[:EXAMPLES].tolist()])
+
+    def _within(self, group: pa.RecordBatch, page: pa.RecordBatch, at: Any, rows: Any) -> Any:
+        """Of rows whose vector hash differs, those whose vectors are within the bound."""
+        close = np.ones(len(rows), bool)
+        ours, theirs = self._dump.collection, self.collection
+        if len(ours.vectors) != len(theirs.vectors):
+            return np.zeros(len(rows), bool)
+        for x, y in zip(ours.vectors, theirs.vectors, strict=True):
+            if x.kind != "dense" or y.kind != "dense" or x.dim != y.dim:
+                return np.zeros(len(rows), bool)
+            a, have_a = dense_matrix(group.column(ours.columns()[x.name]).take(pa.array(at[rows])), x)
+            b, have_b = dense_matrix(page.column(theirs.columns()[y.name]).take(pa.array(rows)), y)
+            both = have_a & have_b
+            if not both.all():
+                close &= have_a == have_b
+                continue
+            close &= within(a, b, self.bound)
+        return close
