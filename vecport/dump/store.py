@@ -11,6 +11,7 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO, Any, TypeVar
 
 from ..errors import (
@@ -132,9 +133,13 @@ class Store(ABC):
         """Whether there is a file of this name."""
         return self.size(path) is not None
 
+    @abstractmethod
+    def errors(self, path: str) -> AbstractContextManager[None]:
+        """Turn what goes wrong while a file is read into typed errors."""
+
     def read(self, path: str, limit: int) -> bytes:
         """Read a small file whole; raises ``IntegrityError`` when it is larger than ``limit`` bytes."""
-        with self.open(path) as f:
+        with self.open(path) as f, self.errors(path):
             data = f.read(limit + 1)
         if len(data) > limit:
             raise IntegrityError(f"{self.url}: {path} is larger than {limit:,} bytes")
@@ -142,12 +147,12 @@ class Store(ABC):
 
     def sha256(self, path: str) -> str:
         """SHA-256 (hex) of a file's bytes."""
-        with self.open(path) as f:
+        with self.open(path) as f, self.errors(path):
             return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def tail(self, path: str, size_bytes: int) -> bytes:
         """The last ``size_bytes`` of a file."""
-        with self.open(path) as f:
+        with self.open(path) as f, self.errors(path):
             f.seek(-size_bytes, io.SEEK_END)
             return f.read()
 
@@ -174,8 +179,15 @@ def _safe(path: str) -> str:
 
 
 def _local_errors(call: Callable[[], T], what: str) -> T:
-    try:
+    with local_errors(what):
         return call()
+
+
+@contextlib.contextmanager
+def local_errors(what: str) -> Iterator[None]:
+    """Turn the operating system's errors into typed ones."""
+    try:
+        yield
     except FileNotFoundError as e:
         raise NotFound(f"{what} does not exist", why=e.strerror or "") from e
     except PermissionError as e:
@@ -206,9 +218,9 @@ class _LocalUpload(Upload):
         super().__init__()
         self._final = final
         folder, name = os.path.split(final)
-        os.makedirs(folder, exist_ok=True)
-        self._temporary = os.path.join(folder, f".tmp-{uuid.uuid4().hex}-{name}")
-        self._file: IO[bytes] | None = open(self._temporary, "xb", buffering=0)  # noqa: SIM115
+        make_folder(folder)
+        self.temporary = os.path.join(folder, f".tmp-{uuid.uuid4().hex}-{name}")
+        self._file: IO[bytes] | None = open(self.temporary, "xb", buffering=0)  # noqa: SIM115
 
     def _write(self, view: memoryview) -> None:
         assert self._file is not None
@@ -218,15 +230,20 @@ class _LocalUpload(Upload):
         except OSError as e:
             raise os_error(e, self._final) from e
 
+    def sync(self) -> None:
+        """Make the bytes durable under the temporary name."""
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        written = os.fstat(self._file.fileno()).st_size
+        if written != self.size_bytes:
+            raise OSError(errno.EIO, f"{written} bytes arrived of {self.size_bytes}")
+
     def commit(self) -> None:
         assert self._file is not None
         try:
-            os.fsync(self._file.fileno())
-            written = os.fstat(self._file.fileno()).st_size
-            if written != self.size_bytes:
-                raise OSError(errno.EIO, f"{written} bytes arrived of {self.size_bytes}")
+            self.sync()
             self._file.close()
-            os.replace(self._temporary, self._final)
+            os.replace(self.temporary, self._final)
             self._file = None
             fsync_folder(os.path.dirname(self._final))
         except OSError as e:
@@ -237,7 +254,40 @@ class _LocalUpload(Upload):
             self._file.close()
             self._file = None
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
+                os.unlink(self.temporary)
+
+
+#: What file systems without hard links answer (exFAT, some network shares).
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def _publish(temporary: str, final: str) -> None:
+    """Give a file its name unless the name is taken; raises ``FileExistsError``."""
+    try:
+        os.link(temporary, final)
+    except OSError as e:
+        if e.errno not in _NO_LINKS:
+            raise
+        # Not atomic against another writer, which the lock of the dump keeps away.
+        if os.path.lexists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final) from e
+        os.replace(temporary, final)
+
+
+def make_folder(path: str) -> None:
+    """Create a folder and those above it; each one's name is durable when this returns."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    if above != path:
+        make_folder(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    # A folder that may be written and not be read cannot be synced.
+    with contextlib.suppress(PermissionError):
+        fsync_folder(above)
 
 
 def fsync_folder(path: str) -> None:
@@ -264,41 +314,56 @@ class LocalStore(Store):
         return _local_errors(lambda: _LocalUpload(self._join(path)), f"{self.url}/{path}")
 
     def put_new(self, path: str, data: bytes) -> None:
-        upload = _LocalUpload(self._join(path))
+        full, what = self._join(path), f"{self.url}/{path}"
+        upload = _local_errors(lambda: _LocalUpload(full), what)
         try:
             upload.write(data)
-            assert upload._file is not None
-            os.fsync(upload._file.fileno())
-            os.link(upload._temporary, self._join(path))
-            fsync_folder(os.path.dirname(self._join(path)))
+            upload.sync()
+            _publish(upload.temporary, full)
+            fsync_folder(os.path.dirname(full))
         except FileExistsError as e:
-            raise AlreadyExists(f"{self.url}/{path} exists already") from e
+            raise AlreadyExists(f"{what} exists already") from e
         except OSError as e:
-            raise os_error(e, f"{self.url}/{path}") from e
+            raise os_error(e, what) from e
         finally:
             upload.abort()
+
+    def errors(self, path: str) -> AbstractContextManager[None]:
+        return local_errors(f"{self.url}/{path}")
 
     def open(self, path: str) -> IO[bytes]:
         return _local_errors(lambda: self._open(path), f"{self.url}/{path}")
 
     def _open(self, path: str) -> IO[bytes]:
+        link = self._link(path)
+        if link is not None:
+            raise IntegrityError(f"{link} is a symbolic link", why="the files of a dump are plain files")
         full = self._join(path)
-        if os.path.islink(full):
-            raise IntegrityError(f"{full} is a symbolic link", why="the files of a dump are plain files")
-        return open(full, "rb")
+        return open(os.open(full, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)), "rb")
+
+    def _link(self, path: str) -> str | None:
+        """The first part of a path within the store that is a symbolic link."""
+        full = str(self.local_path)
+        for part in _safe(path).split("/"):
+            full = os.path.join(full, part)
+            if os.path.islink(full):
+                return full
+        return None
 
     def size(self, path: str) -> int | None:
         full = self._join(path)
         try:
-            return os.stat(full).st_size if os.path.isfile(full) and not os.path.islink(full) else None
+            return os.stat(full).st_size if os.path.isfile(full) and self._link(path) is None else None
         except FileNotFoundError:
             return None
 
     def list(self, prefix: str = "") -> list[str]:
         root = self._join(prefix) if prefix else str(self.local_path)
         found = []
-        for folder, _, names in os.walk(root):
-            for name in names:
+        for folder, folders, names in os.walk(root):
+            # A link to a folder is not entered, and not passed over either.
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in names + links:
                 found.append(os.path.relpath(os.path.join(folder, name), self.local_path).replace(os.sep, "/"))
         return sorted(found)
 
@@ -322,7 +387,7 @@ class LocalStore(Store):
         path = str(self.local_path)
         if os.path.isfile(path):
             raise AlreadyExists(f"{self.url} is a file", next="give a folder for the dump")
-        _local_errors(lambda: os.makedirs(path, exist_ok=True), self.url)
+        _local_errors(lambda: make_folder(path), self.url)
         if not os.access(path, os.W_OK):
             raise AuthenticationFailed(
                 f"{self.url} is read-only", safe="nothing was changed", next="choose another folder"
@@ -338,11 +403,12 @@ class LocalStore(Store):
 class _RemoteUpload(Upload):
     def __init__(self, fs: Any, path: str, name: str) -> None:
         super().__init__()
-        self._name = name
+        self._fs, self._path, self._name = fs, path, name
         self._file: Any = fs.open(path, "wb")
 
     def _write(self, view: memoryview) -> None:
-        self._file.write(view)
+        with remote_errors(self._name):
+            self._file.write(view)
 
     def commit(self) -> None:
         with remote_errors(self._name):
@@ -353,8 +419,13 @@ class _RemoteUpload(Upload):
         if self._file is not None:
             with contextlib.suppress(Exception):
                 self._file.discard()
-            # Closing would publish half a file: the object is dropped unclosed.
-            self._file.closed = True
+            try:
+                # Closing would publish half a file: the object is dropped unclosed.
+                self._file.closed = True
+            except AttributeError:
+                # A file system that writes in place: half a file stands there already.
+                with contextlib.suppress(Exception):
+                    self._fs.rm_file(self._path)
             self._file = None
 
 
@@ -413,6 +484,9 @@ class RemoteStore(Store):
         with remote_errors(f"{self.url}/{path}"):
             self._fs.pipe_file(self._join(path), data, mode="create")
 
+    def errors(self, path: str) -> AbstractContextManager[None]:
+        return remote_errors(f"{self.url}/{path}")
+
     def open(self, path: str) -> IO[bytes]:
         with remote_errors(f"{self.url}/{path}"):
             return self._fs.open(self._join(path), "rb")  # type: ignore[no-any-return]
@@ -449,4 +523,17 @@ class RemoteStore(Store):
 
     def prepare(self) -> None:
         with remote_errors(self.url):
-            self._fs.makedirs(self._root, exist_ok=True)
+            if not _BUCKETS.intersection(_protocols(self._fs)):
+                self._fs.makedirs(self._root, exist_ok=True)
+                return
+            # There are no folders to make there, and making them would make a mistyped bucket.
+            bucket = self._root.split("/")[0]
+            if not self._fs.exists(bucket):
+                raise NotFound(f"{self.url}: there is no bucket {bucket!r}", next="create it, or check its name")
+
+
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "cos"})
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)

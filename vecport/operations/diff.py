@@ -129,16 +129,16 @@ def _compare(
         duck.load("a", _LOCATED, _located(left, progress, stop))
         duck.load("b", _LOCATED, _located(right, progress, stop))
         duck.connection.execute(
-            """CREATE TABLE both AS
+            """CREATE TABLE shared AS
                SELECT a.id, a.namespace, a.shard AS ashard, a.row AS arow, b.shard AS bshard, b.row AS brow,
                       a._vh <> b._vh AS v, a._mh <> b._mh AS m
                FROM a JOIN b ON a.id = b.id AND a.namespace = b.namespace"""
         )
         added, new = _only(duck, "b", "a")
         removed, gone = _only(duck, "a", "b")
-        ((total, metadata),) = duck.rows("SELECT count(*), count(*) FILTER (m) FROM both")
-        edited = [r[0] for r in duck.rows(f"SELECT id FROM both WHERE m ORDER BY id LIMIT {EXAMPLES}")]
-        ((unchanged,),) = duck.rows("SELECT count(*) FROM both WHERE NOT v AND NOT m")
+        ((total, metadata),) = duck.rows("SELECT count(*), count(*) FILTER (m) FROM shared")
+        edited = [r[0] for r in duck.rows(f"SELECT id FROM shared WHERE m ORDER BY id LIMIT {EXAMPLES}")]
+        ((unchanged,),) = duck.rows("SELECT count(*) FROM shared WHERE NOT v AND NOT m")
         close, far, moved = _vectors(duck, left, right, pairs, bound, progress, stop)
     assert total >= unchanged
     return {
@@ -184,7 +184,7 @@ def _vectors(
     """Count vectors within and beyond the bound among records whose vector hash differs."""
     duck.connection.execute(
         """CREATE TABLE moved AS
-           SELECT *, row_number() OVER (ORDER BY ashard, arow) - 1 AS pair FROM both WHERE v"""
+           SELECT *, row_number() OVER (ORDER BY ashard, arow) - 1 AS pair FROM shared WHERE v"""
     )
     ((count,),) = duck.rows("SELECT count(*) FROM moved")
     same_fields = len(left.collection.vectors) == len(right.collection.vectors) == len(pairs)

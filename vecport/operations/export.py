@@ -33,6 +33,8 @@ from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, ru
 DEFAULT_MEMORY_BYTES = 1 << 30
 #: Copies of a page and a row group that are alive at once in one worker.
 _LIVE_COPIES = 12
+#: Below this a worker process takes longer to start than it saves.
+_SMALL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +335,7 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
     results: list[Result] = []
     if job.limit is not None:
         return _read_limited(job, session, tasks, durable)
-    executors = _executors(job, session, len(tasks))
+    executors = _executors(job, session, run, len(tasks))
     for task in tasks:
         task["page_rows"] = _page_rows(job, session, run.collection, len(executors))
     try:
@@ -377,9 +379,10 @@ def _task(job: _Export, run: Run, number: int, done: list[Durable], cut: Cut) ->
     }  # fmt: skip
 
 
-def _executors(job: _Export, session: Source, tasks: int) -> list[Executor]:
+def _executors(job: _Export, session: Source, run: Run, tasks: int) -> list[Executor]:
     """As many as there is work for and the source allows; the first choice is this thread and this session."""
-    wanted = job.workers or min(4, os.cpu_count() or 1)
+    small = (run.count_before or 0) * row_bytes(run.collection) < _SMALL_BYTES
+    wanted = job.workers or (1 if small else min(4, os.cpu_count() or 1))
     count = max(1, min(wanted, tasks))
     kind = session.capabilities.concurrency
     if count == 1 or kind == "handle":

@@ -23,6 +23,8 @@ from .sessions import Endpoint, endpoint
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
 
 DEFAULT_MEMORY_BYTES = 1 << 30
+#: Below this a worker process takes longer to start than it saves.
+_SMALL_BYTES = 32 << 20
 IF_EXISTS = ("create", "append", "replace")
 
 
@@ -281,7 +283,8 @@ def _rows(result: Result) -> int:
 
 
 def _executors(job: _Import, session: Target, plan: ImportPlan, tasks: int) -> list[Executor]:
-    wanted = job.workers or min(4, os.cpu_count() or 1)
+    small = job.dump.manifest.size_bytes < _SMALL_BYTES
+    wanted = job.workers or (1 if small else min(4, os.cpu_count() or 1))
     count = max(1, min(wanted, tasks))
     kind = session.capabilities.concurrency
     if count == 1 or kind == "handle":

@@ -1,0 +1,57 @@
+"""Kill -9 during an import: the same command again ends with every record once, and nothing is left over."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults import killer
+
+
+def sweep(dump: Path, address: str, tmp_path: Path, rounds: int, seed: int) -> int:
+    """Kill imports at random steps and moments and resume them; the number of kills."""
+    draw, kills = random.Random(seed), 0
+    state, log = tmp_path / "state", tmp_path / "log"
+    for number in range(rounds):
+        name = f"killed_{seed}_{number}"
+        arguments = {"dump": str(dump), "target": address, "collection": name, "workers": 1}
+        kill = {"at_step": draw.randint(1, 40)} if number % 2 else {"after_s": draw.uniform(0.02, 0.6)}
+        end = killer.run("import", state=state, log=log, **kill, **arguments)
+        kills += end == "killed"
+        if end == "killed":
+            again = killer.run("import", state=state, log=log, **arguments)
+            finished = again == "failed" and killer.outcome(log)["error"] == "AlreadyExists"
+            assert again == "done" or finished, killer.outcome(log)
+        proof = {k: arguments[k] for k in ("dump", "target", "collection")}
+        assert killer.run("verify", state=state, log=log, **proof) == "done", killer.outcome(log)
+        assert killer.outcome(log)["exit_code"] == 0, killer.outcome(log)
+        assert not [p for p in (state / "imports").rglob("*") if p.is_file() and p.suffix != ".lock"]
+    return kills
+
+
+def test_postgres_import(postgres: str, dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kills = sweep(dump, postgres, tmp_path, 24, 11)
+    with capsys.disabled():
+        print(f"\npostgres import: {kills} kills of 24 runs, every resume verified equal")
+    assert kills >= 10
+    import psycopg
+
+    with psycopg.connect(postgres) as connection:
+        left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE '%vecport%'").fetchall()
+    assert left == []
+
+
+def test_qdrant_import(qdrant: str, dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kills = sweep(dump, qdrant, tmp_path, 16, 12)
+    with capsys.disabled():
+        print(f"\nqdrant import: {kills} kills of 16 runs, every resume verified equal")
+    assert kills >= 6
+
+
+def test_chroma_import(dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kills = sweep(dump, f"chroma:{tmp_path / 'chroma'}", tmp_path, 12, 13)
+    with capsys.disabled():
+        print(f"\nchroma import: {kills} kills of 12 runs, every resume verified equal")
+    assert kills >= 4
