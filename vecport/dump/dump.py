@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -85,21 +86,26 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
 
     Raises:
         AlreadyExists: somebody else published another dump here meanwhile.
+        IntegrityError: the manifest is none that a reader would take; nothing was written.
         OutcomeUnknown: the manifest may or may not be durable; running again is safe.
     """
     raw = manifest.to_bytes()
+    own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), shards=len(manifest.shards))
+    checked = parse_manifest(raw, store.url, own)
     store.put(README, _readme(manifest).encode())
     try:
         store.put_new(MANIFEST, raw)
     except AlreadyExists:
-        if store.read(MANIFEST, len(raw) + 1) != raw:
+        if store.size(MANIFEST) != len(raw) or store.read(MANIFEST, len(raw)) != raw:
             raise
     except VecportError as e:
+        if store.local_path is not None and not store.exists(MANIFEST):
+            raise
         raise OutcomeUnknown(
             f"{store.url}: the manifest may or may not have been written", e.what,
             "all shards are durable", "run the same command again",
         ) from e  # fmt: skip
-    return parse_manifest(raw, store.url)
+    return checked
 
 
 def unpublish(store: Store) -> None:

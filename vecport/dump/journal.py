@@ -102,19 +102,22 @@ class Journal:
         if not self._store.exists(_EXPORT):
             return None
         data = strict_json(self._store.read(_EXPORT, _MAX_BYTES), f"{self._store.url}/{_EXPORT}")
-        return Run(
-            fingerprint=data["fingerprint"],
-            collection=collection_from_json(data["collection"]),
-            native=collection_from_json(data["native"]),
-            passport=data["passport"],
-            token=data["token"],
-            partitions=data["partitions"],
-            count_before=data["count_before"],
-            dump_id=data["dump_id"],
-            created_at=data["created_at"],
-            epochs=data["epochs"],
-            source=data["source"],
-        )
+        try:
+            return Run(
+                fingerprint=data["fingerprint"],
+                collection=collection_from_json(data["collection"]),
+                native=collection_from_json(data["native"]),
+                passport=data["passport"],
+                token=data["token"],
+                partitions=data["partitions"],
+                count_before=data["count_before"],
+                dump_id=data["dump_id"],
+                created_at=data["created_at"],
+                epochs=data["epochs"],
+                source=data["source"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise self._unreadable(_EXPORT, e) from e
 
     def add(self, durable: Durable) -> None:
         """Record a durable shard."""
@@ -139,15 +142,18 @@ class Journal:
                 entry = ShardEntry.from_json(data["entry"])
                 missing = tuple((ns, i) for ns, i in data["missing"])
                 item = Durable(data["partition"], data["sequence"], entry, data["cursor"], data["done"], missing)
-            except (KeyError, TypeError, ValueError) as e:
-                raise IntegrityError(
-                    f"{self._store.url}/{path} cannot be read", why=str(e),
-                    next="begin the export again: the same command with --overwrite",
-                ) from e  # fmt: skip
+            except (KeyError, TypeError, ValueError, AttributeError) as e:
+                raise self._unreadable(path, e) from e
             found.setdefault(item.partition, []).append(item)
         for items in found.values():
             items.sort(key=lambda d: d.sequence)
         return {p: _without_gaps(items) for p, items in found.items()}
+
+    def _unreadable(self, path: str, error: Exception) -> IntegrityError:
+        return IntegrityError(
+            f"{self._store.url}/{path} cannot be read", f"{type(error).__name__}: {error}", "the dump was not changed",
+            "begin the export again: the same command with --overwrite",
+        )  # fmt: skip
 
     def forget(self, durable: Durable) -> None:
         """Drop a shard and its record; the record goes first, so that it never names a missing shard."""

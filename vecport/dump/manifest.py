@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from ..errors import IntegrityError, NotRepresentable, VecportError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.collection import Collection, collection_from_json, collection_to_json
 from ..model.profile import Profile
-from .layout import FORMAT, FORMAT_VERSION, PROFILES, SHARD
+from .layout import FORMAT, FORMAT_VERSION, PROFILES, SHARD, shard_path
 
 KNOWN_REQUIRES: frozenset[str] = frozenset()
 CONSISTENCIES = ("snapshot", "multi-epoch", "live-scan", "file")
 _SHA = re.compile(r"[0-9a-f]{64}\Z")
 _SUM = re.compile(r"[0-9a-f]{32}\Z")
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\Z")
 _MARKER = b',\n "manifest_sha256": "'
 
 
@@ -75,11 +77,18 @@ class ShardEntry:
             record_sum=int(_match(_SUM, data["record_sum"]), 16),
             profile=Profile.from_json(data["profile"]),
         )
-        if sum(groups) != entry.rows:
-            raise ValueError(f"{entry.path}: row groups add up to {sum(groups)}, rows say {entry.rows}")
-        if not 0 < entry.footer_bytes <= entry.size_bytes:
-            raise ValueError(f"{entry.path}: a footer of {entry.footer_bytes} bytes in {entry.size_bytes}")
+        entry._check()
         return entry
+
+    def _check(self) -> None:
+        if sum(self.groups) != self.rows or not all(self.groups):
+            raise ValueError(f"{self.path}: row groups add up to {sum(self.groups)}, rows say {self.rows}")
+        if not 0 < self.footer_bytes <= self.size_bytes:
+            raise ValueError(f"{self.path}: a footer of {self.footer_bytes} bytes in {self.size_bytes}")
+        if (self.id_min is None) != (self.rows == 0) or (self.id_max is None) != (self.rows == 0):
+            raise ValueError(f"{self.path}: the bounds of its ids do not go with {self.rows} rows")
+        if self.profile.rows != self.rows:
+            raise ValueError(f"{self.path}: its profile counts {self.profile.rows} rows, not {self.rows}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +206,29 @@ def parse_manifest(raw: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> M
     if digest.encode() != tail[:64]:
         raise _broken(where, "its own checksum does not fit: it was changed or damaged")
     data = strict_json(raw, where)
-    _check_version(data, where)
+    limits.check("json_depth", _depth(data), where)
     try:
+        _check_version(data, where)
         return _build(data, digest, where, limits)
     except VecportError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise _broken(where, f"{type(e).__name__}: {e}") from e
+    except KeyError as e:
+        raise _broken(where, f"the field {e} is missing") from e
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise _broken(where, f"{e}") from e
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and arrays nest; a loop, as the depth may be beyond what calls can nest."""
+    depth, level = 0, [value]
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        depth += 1
+        level = [item for v in level for item in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 def strict_json(raw: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object: no duplicate keys, no NaN, bounded depth, valid UTF-8."""
+    """Parse a JSON object: no duplicate keys, no NaN or infinity, bounded depth, valid UTF-8."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(items)
@@ -218,8 +239,15 @@ def strict_json(raw: bytes, where: str) -> dict[str, Any]:
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is not JSON")
 
+    def real(token: str) -> float:
+        value = float(token)
+        if math.isinf(value):
+            raise ValueError(f"{token[:40]} is beyond a double")
+        return value
+
     try:
-        data = json.loads(raw.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+        text = raw.decode("utf-8")
+        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=real)
     except (ValueError, RecursionError) as e:
         raise _broken(where, f"{e}" or "nested too deep") from e
     if not isinstance(data, dict):
@@ -229,24 +257,24 @@ def strict_json(raw: bytes, where: str) -> dict[str, Any]:
 
 def _check_version(data: Mapping[str, Any], where: str) -> None:
     version = data.get("format_version")
-    if data.get("format") != FORMAT or not isinstance(version, str):
+    if data.get("format") != FORMAT or not isinstance(version, str) or not _VERSION.match(version):
         raise _broken(where, "it does not say that it is a vecport manifest")
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise NotRepresentable(
             f"{where}: format version {version} is not known", f"this release reads {FORMAT_VERSION.split('.')[0]}.x",
             "nothing was written", "upgrade: pip install -U vecport",
         )  # fmt: skip
-    unknown = set(data.get("requires", ())) - KNOWN_REQUIRES
+    unknown = set(_texts(data["requires"])) - KNOWN_REQUIRES
     if unknown:
         raise NotRepresentable(
-            f"{where}: the dump requires {', '.join(sorted(map(str, unknown)))}",
+            f"{where}: the dump requires {', '.join(sorted(unknown))}",
             "this release does not know it and would read the dump wrongly",
             "nothing was written", "upgrade: pip install -U vecport",
         )  # fmt: skip
 
 
 def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> Manifest:
-    limits.check("shards", len(data["shards"]), where)
+    limits.check("shards", len(_list(data["shards"])), where)
     collection = collection_from_json(data["collection"])
     _check_collection(collection, where, limits)
     columns = collection.columns()
@@ -254,22 +282,21 @@ def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> 
         if v["column"] != columns[v["name"]]:
             raise ValueError(f"vector {v['name']!r} has the column {v['column']!r}, expected {columns[v['name']]!r}")
     shards = tuple(ShardEntry.from_json(s) for s in data["shards"])
-    if len({s.path for s in shards}) != len(shards):
-        raise ValueError("a shard stands twice")
+    _check_places(shards)
     for s in shards:
         limits.check("rows_per_shard", s.rows, f"{where}/{s.path}")
     manifest = Manifest(
         collection=collection,
         shards=shards,
-        dump_id=str(data["dump_id"]),
-        created_at=str(data["created_at"]),
-        completed_at=str(data["completed_at"]),
-        writer=dict(data["writer"]),
-        source=dict(data["source"]),
-        selection=dict(data["selection"]),
+        dump_id=_text(data["dump_id"]),
+        created_at=_text(data["created_at"]),
+        completed_at=_text(data["completed_at"]),
+        writer=_object(data["writer"]),
+        source=_object(data["source"]),
+        selection=_object(data["selection"]),
         complete=_bool(data["complete"]),
-        profile=str(data["profile"]),
-        requires=tuple(data["requires"]),
+        profile=_text(data["profile"]),
+        requires=_texts(data["requires"]),
         sha256=digest,
     )
     limits.check("rows", manifest.rows, where)
@@ -283,9 +310,26 @@ def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> 
     return manifest
 
 
+def _check_places(shards: tuple[ShardEntry, ...]) -> None:
+    """Shards stand in order of partition and sequence, each place has one name, none comes twice."""
+    before = (-1, -1)
+    for s in shards:
+        match = SHARD.match(s.path)
+        assert match is not None
+        place = int(match[1]), int(match[2])
+        if s.path != shard_path(*place):
+            raise ValueError(f"{s.path} is not the name of shard {place}")
+        if place <= before:
+            raise ValueError(f"{s.path} stands twice or out of order")
+        before = place
+
+
 def _check_collection(c: Collection, where: str, limits: Limits) -> None:
     limits.check("vectors", len(c.vectors), where)
     limits.check("fields", len(c.fields or ()) + len(c.key), where)
+    for f in (*(c.fields or ()), *c.key):
+        limits.check("name_bytes", max(len(f.name.encode()), len(f.type.encode())), where)
+    limits.check("name_bytes", len(c.name.encode()), where)
     for v in c.vectors:
         limits.check("name_bytes", len(v.name.encode()), where)
         limits.check("dim", v.dim or 0, where)
@@ -302,23 +346,48 @@ def _broken(where: str, why: str) -> IntegrityError:
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is not a count")
+        raise ValueError(f"{_shown(value)} is not a count")
     return value
 
 
 def _bool(value: Any) -> bool:
     if type(value) is not bool:
-        raise ValueError(f"{value!r} is not true or false")
+        raise ValueError(f"{_shown(value)} is not true or false")
     return value
 
 
 def _match(pattern: re.Pattern[str], value: Any) -> str:
     if not isinstance(value, str) or not pattern.match(value):
-        raise ValueError(f"{value!r} does not fit {pattern.pattern}")
+        raise ValueError(f"{_shown(value)} does not fit {pattern.pattern}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is not text")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{_shown(value)} is not a list")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is not an object")
     return value
 
 
 def _text_or_none(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
-    return value
+    return None if value is None else _text(value)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import IntegrityError, NotFound
+from ..errors import IntegrityError, NotFound, NotRepresentable
 from ..limits import DEFAULT_LIMITS, Limits
-from ..model import canonical, hashes
-from ..model.batch import check_lengths, group_schema, page_schema
-from ..model.collection import Collection, collection_to_json
-from ..model.ids import bounds
+from ..model import canonical, hashes, ids
+from ..model.batch import TEXT_COLUMNS, check_lengths, group_schema, page_schema, vector_fault
+from ..model.collection import Collection, collection_from_json, collection_to_json
 from ..model.profile import Profile, profile_page
 from .layout import FORMAT, FORMAT_VERSION, parquet_settings, row_bytes, shard_path
-from .manifest import ShardEntry
+from .manifest import ShardEntry, strict_json
 from .store import Store
 
 FOOTER_KEY = "vecport"
+#: What stands behind the footer's metadata: its length and a magic number.
+_FOOTER_END = 8
+_WIDTHS = {"FLOAT": 4, "DOUBLE": 8, "INT32": 4, "INT64": 8, "BYTE_ARRAY": 4}
 
 
 def footer_text(collection: Collection) -> str:
@@ -68,18 +71,17 @@ class ShardWriter:
         """Write one contiguous page as a row group; the hash columns are added here.
 
         Raises:
-            IntegrityError: the page does not fit the schema or a vector has the wrong length.
+            IntegrityError: the page does not fit the schema, or a vector breaks a rule of the format.
+            NotRepresentable: an id is not of the collection's kind.
         """
-        if page.schema.names != page_schema(self._collection).names:
-            raise IntegrityError(f"{self.path}: a page has columns {page.schema.names}")
-        columns = self._collection.columns()
-        for v in self._collection.vectors:
-            check_lengths(page.column(columns[v.name]), v, self.path)
+        _check_page(page, self._collection, self.path)
         group = hashes.add_hashes(page, self._collection)
-        ids = group.column("id")
-        self._profile.add(profile_page(page, self._collection))
-        self._sum += hashes.record_sum(ids, group.column("namespace"), group.column("_vh"), group.column("_mh"))
-        self._ids.extend(bounds(ids.to_pylist(), self._collection.id_kind))
+        texts = group.column("id")
+        found = profile_page(page, self._collection)
+        _check_ids(texts, found, self._collection.id_kind, self.path)
+        self._profile.add(found)
+        self._sum += hashes.record_sum(texts, group.column("namespace"), group.column("_vh"), group.column("_mh"))
+        self._ids.extend(ids.bounds(texts.to_pylist(), self._collection.id_kind))
         table = pa.Table.from_batches([group]).replace_schema_metadata({FOOTER_KEY: footer_text(self._collection)})
         self._writer.write_table(table, row_group_size=len(group))
         self._groups.append(len(group))
@@ -89,7 +91,7 @@ class ShardWriter:
         self._upload.begin_tail()
         self._writer.close()
         self._upload.commit()
-        low, high = bounds(self._ids, self._collection.id_kind) if self._ids else (None, None)
+        low, high = ids.bounds(self._ids, self._collection.id_kind) if self._ids else (None, None)
         return ShardEntry(
             path=self.path,
             rows=self.rows,
@@ -107,6 +109,43 @@ class ShardWriter:
     def abort(self) -> None:
         """Leave nothing behind; does nothing after ``close``."""
         self._upload.abort()
+
+
+def _check_page(page: pa.RecordBatch, collection: Collection, where: str) -> None:
+    """Raise ``IntegrityError`` unless a page has the collection's schema and its vectors keep the format's rules."""
+    expected = page_schema(collection)
+    if not page.schema.equals(expected, check_metadata=False):
+        raise IntegrityError(
+            f"{where}: a page does not fit the described schema", f"its columns are {page.schema.to_string()[:500]}"
+        )
+    for field in expected:
+        if not field.nullable and page.column(field.name).null_count:
+            raise IntegrityError(f"{where}: a page has nulls in column {field.name!r}")
+    columns = collection.columns()
+    for v in collection.vectors:
+        column = page.column(columns[v.name])
+        check_lengths(column, v, where)
+        fault = vector_fault(column, v)
+        if fault:
+            raise IntegrityError(f"{where}: vector {v.name!r} {fault}")
+
+
+_FORMS = {"int": ("int",), "position": ("int",), "uuid": ("uuid",), "int|uuid": ("int", "uuid")}
+
+
+def _check_ids(texts: pa.Array, found: Profile, kind: str, where: str) -> None:
+    """Raise ``NotRepresentable`` when an id has another form than the ids of its kind have."""
+    forms = _FORMS.get(kind)
+    if forms is None or sum(found.ids[f] for f in forms) == found.rows:
+        return
+    for text in texts.to_pylist():
+        try:
+            ids.check(text, kind)
+        except NotRepresentable as e:
+            raise NotRepresentable(
+                f"{where}: {e.what}", "the collection, or the passport in it, says that its ids are of that kind",
+                "the shard was not written", "if others wrote to what vecport filled: export with --ignore-passport",
+            ) from None  # fmt: skip
 
 
 class _Sink:
@@ -171,6 +210,8 @@ class ShardReader:
         tail = self._store.tail(self._entry.path, self._entry.footer_bytes)
         if hashlib.sha256(tail).hexdigest() != self._entry.footer_sha256:
             raise self._bad("has another footer than the manifest says (SHA-256)")
+        if tail[-4:] != b"PAR1" or int.from_bytes(tail[-8:-4], "little") + _FOOTER_END != len(tail):
+            raise self._bad("has a footer of another length than the manifest says")
 
     def check_all(self) -> None:
         """Raise unless size and SHA-256 are those of the manifest. Vectors are read only after this."""
@@ -178,15 +219,18 @@ class ShardReader:
         if self._store.sha256(self._entry.path) != self._entry.sha256:
             raise self._bad("has another SHA-256 than the manifest says")
 
+    def check_schema(self) -> None:
+        """Raise unless the footer has the manifest's schema and row groups, within the limits."""
+        with self._store.open(self._entry.path) as f:
+            self._open(f)
+
     def groups(self, first: int = 0) -> Iterator[pa.RecordBatch]:
         """Check the whole file, then yield its row groups from number ``first`` on, one batch each."""
         self.check_all()
         with self._store.open(self._entry.path) as f:
             parquet = self._open(f)
             for number in range(first, len(self._entry.groups)):
-                table = parquet.read_row_group(number, use_threads=False)
-                batches = table.combine_chunks().to_batches()
-                batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+                batch = self._group(parquet, number, group_schema(self._collection).names)
                 columns = self._collection.columns()
                 for v in self._collection.vectors:
                     check_lengths(batch.column(columns[v.name]), v, self._entry.path)
@@ -198,29 +242,79 @@ class ShardReader:
         with self._store.open(self._entry.path) as f:
             parquet = self._open(f)
             for number in range(len(self._entry.groups)):
-                table = parquet.read_row_group(number, columns=list(names), use_threads=False).select(list(names))
-                yield from table.combine_chunks().to_batches()
+                yield self._group(parquet, number, list(names))
+
+    def _group(self, parquet: Any, number: int, names: list[str]) -> pa.RecordBatch:
+        """Some columns of one row group, in one batch, whose buffers are sound and whose texts are UTF-8."""
+        with self._reading():
+            table = parquet.read_row_group(number, columns=names, use_threads=False).select(names)
+            batches = table.combine_chunks().to_batches()
+            if len(batches) != 1 or batches[0].num_rows != self._entry.groups[number]:
+                raise self._bad(f"does not hold the rows of row group {number} that the manifest says")
+            batches[0].validate(full=True)
+        return batches[0]
 
     def _open(self, f: IO[bytes]) -> Any:
-        try:
+        self._limits.check("footer_bytes", self._entry.footer_bytes, self._entry.path)
+        with self._reading():
             parquet = pq.ParquetFile(
                 f,
                 page_checksum_verification=True,
                 thrift_string_size_limit=64 << 20,
                 thrift_container_size_limit=1 << 24,
             )
-        except (OSError, ValueError, pa.ArrowException) as e:
-            raise self._bad(f"is not a readable Parquet file: {e}") from e
-        expected = group_schema(self._collection)
-        if not parquet.schema_arrow.equals(expected, check_metadata=False):
+            schema, meta = parquet.schema_arrow, parquet.metadata
+        if not schema.equals(group_schema(self._collection), check_metadata=False):
             raise self._bad("has another schema than the manifest says")
-        meta = parquet.metadata
+        if not self._same_collection(schema.metadata or {}):
+            raise self._bad("says in its footer that it belongs to a collection of another schema")
         found = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
         if found != self._entry.groups:
             raise self._bad(f"has row groups of {found[:4]}... rows, the manifest says {self._entry.groups[:4]}...")
         largest = max(found, default=0)
         self._limits.check("group_bytes", largest * row_bytes(self._collection), self._entry.path)
+        for number in range(meta.num_row_groups):
+            self._check_chunks(meta.row_group(number))
         return parquet
+
+    def _same_collection(self, metadata: Mapping[bytes, bytes]) -> bool:
+        text = metadata.get(FOOTER_KEY.encode(), b"")
+        if text == footer_text(self._collection).encode():
+            return True
+        try:
+            data = strict_json(text, self._entry.path)["collection"]
+            other = collection_from_json({**data, "name": ""})
+        except (IntegrityError, NotRepresentable, KeyError, TypeError, ValueError, AttributeError):
+            return False
+        return other.digest() == self._collection.digest() and other.columns() == self._collection.columns()
+
+    def _check_chunks(self, group: Any) -> None:
+        """Bound what a row group becomes in memory, before any page of it is read.
+
+        The number of values is what a reader allocates for. A dictionary makes many long texts of few bytes, so that
+        the columns of long texts have none.
+        """
+        size = 0
+        for i in range(group.num_columns):
+            chunk = group.column(i)
+            if chunk.path_in_schema in TEXT_COLUMNS and chunk.path_in_schema != "namespace" and _has_dictionary(chunk):
+                raise self._bad(f"has a dictionary in column {chunk.path_in_schema!r}, where the format has none")
+            size += max(chunk.num_values, 0) * (_WIDTHS.get(chunk.physical_type, 1) + 4)
+            size += max(chunk.total_uncompressed_size, 0)
+        self._limits.check("group_bytes", size, self._entry.path)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell what is wrong with the bytes from what is wrong with the disk or the network."""
+        with self._store.errors(self._entry.path):
+            try:
+                yield
+            except OSError as e:
+                if e.errno is not None:
+                    raise
+                raise self._bad(f"is not a readable Parquet file: {e}") from e
+            except (ValueError, LookupError, pa.ArrowException) as e:
+                raise self._bad(f"is not a readable Parquet file: {e}") from e
 
     def _bad(self, why: str) -> IntegrityError:
         return IntegrityError(
@@ -228,6 +322,10 @@ class ShardReader:
             safe="nothing was taken from this shard",
             next="see what is affected: vecport validate DUMP; then copy the dump again or export again",
         )
+
+
+def _has_dictionary(chunk: Any) -> bool:
+    return chunk.has_dictionary_page or any("DICTIONARY" in e for e in chunk.encodings)
 
 
 def footer_collection(f: IO[bytes]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..errors import IntegrityError
+from ..errors import IntegrityError, NotRepresentable
 from .collection import Collection, VectorField
 
 KEY_COLUMNS = ("id", "namespace")
@@ -101,9 +101,7 @@ def make_page(
     n = len(ids)
     arrays: list[pa.Array] = [
         _text(ids),
-        pa.repeat(pa.scalar(namespaces, pa.string()), n)
-        if isinstance(namespaces, str)
-        else _text(namespaces),
+        pa.repeat(pa.scalar(namespaces, pa.string()), n) if isinstance(namespaces, str) else _text(namespaces),
         pa.nulls(n, pa.string()) if documents is None else _text(documents),
         pa.repeat(pa.scalar("{}", pa.string()), n) if metadata is None else _text(metadata),
     ]
@@ -112,9 +110,7 @@ def make_page(
         array = given.pop(v.name, None)
         arrays.append(pa.nulls(n, vector_type(v)) if array is None else array)
     if given:
-        raise IntegrityError(
-            f"a page of {collection.name!r} has vectors that were not described: {sorted(given)}"
-        )
+        raise IntegrityError(f"a page of {collection.name!r} has vectors that were not described: {sorted(given)}")
     for field, array in zip(schema, arrays, strict=True):
         if array.type != field.type or len(array) != n or (not field.nullable and array.null_count):
             raise IntegrityError(
@@ -132,9 +128,7 @@ def _text(values: pa.Array | Sequence[str | None]) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def dense_array(
-    matrix: npt.NDArray[Any], field: VectorField, valid: npt.NDArray[np.bool_] | None = None
-) -> pa.Array:
+def dense_array(matrix: npt.NDArray[Any], field: VectorField, valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
     """Turn an (n, dim) matrix into a vector column without copying elements when it is already contiguous.
 
     Args:
@@ -173,9 +167,7 @@ def multi_array(
         valid: (n,) bool, False for records without this vector.
     """
     if flat.ndim != 2 or flat.shape[1] != field.dim:
-        raise IntegrityError(
-            f"vector {field.name!r}: rows of shape {flat.shape}, expected (rows, {field.dim})"
-        )
+        raise IntegrityError(f"vector {field.name!r}: rows of shape {flat.shape}, expected (rows, {field.dim})")
     values = np.ascontiguousarray(flat, dtype=element_dtype(field)).reshape(-1)
     inner_offsets = np.arange(0, len(values) + 1, field.dim, dtype=np.int32)
     inner = pa.ListArray.from_arrays(inner_offsets, pa.array(values), type=_list(element_type(field)))
@@ -201,12 +193,8 @@ def sparse_array(
     """
     offsets = _offsets(nnz)
     kind = vector_type(field)
-    idx = pa.ListArray.from_arrays(
-        offsets, pa.array(np.ascontiguousarray(indices, np.uint32)), type=kind.field(0).type
-    )
-    val = pa.ListArray.from_arrays(
-        offsets, pa.array(np.ascontiguousarray(values, np.float32)), type=kind.field(1).type
-    )
+    idx = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(indices, np.uint32)), type=kind.field(0).type)
+    val = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values, np.float32)), type=kind.field(1).type)
     return pa.StructArray.from_arrays([idx, val], fields=list(kind), mask=_mask(valid))
 
 
@@ -233,14 +221,12 @@ def dense_matrix(column: pa.Array, field: VectorField) -> tuple[npt.NDArray[Any]
     flat = column.flatten().to_numpy(zero_copy_only=False)
     m = int(valid.sum())
     if len(flat) != m * (field.dim or 0):
-        raise IntegrityError(
-            f"vector {field.name!r}: {len(flat)} values in {m} rows, expected {field.dim} each"
-        )
+        raise IntegrityError(f"vector {field.name!r}: {len(flat)} values in {m} rows, expected {field.dim} each")
     return flat.reshape(m, field.dim or 0), valid
 
 
 def check_lengths(column: pa.Array, field: VectorField, where: str) -> None:
-    """Raise ``IntegrityError`` unless every present dense vector, and every row of a multi vector, has ``dim`` elements."""
+    """Raise ``IntegrityError`` unless every dense vector, and every row of a multi vector, has ``dim`` elements."""
     if field.kind not in ("dense", "multi"):
         return
     present = column.drop_null()
@@ -254,10 +240,48 @@ def check_lengths(column: pa.Array, field: VectorField, where: str) -> None:
         )
 
 
+def vector_fault(column: pa.Array, field: VectorField) -> str | None:
+    """What the format forbids in a vector column, beyond ``check_lengths``; None when all is well.
+
+    Args:
+        column: of ``vector_type(field)``.
+        field: says what may stand in it.
+    """
+    if not field.nullable and column.null_count:
+        return "is null in a record although it is not nullable"
+    present = column.drop_null()
+    if field.kind == "sparse":
+        return _sparse_fault(present)
+    if field.kind == "binary" and field.dim is not None and field.dim % 8 and len(present):
+        width = (field.dim + 7) // 8
+        packed = np.frombuffer(present.buffers()[1], np.uint8)[present.offset * width :][: len(present) * width]
+        if (packed[width - 1 :: width] & ((1 << (8 - field.dim % 8)) - 1)).any():
+            return "has bits set behind its last dimension"
+    return None
+
+
+def _sparse_fault(present: pa.Array) -> str | None:
+    indices, values = present.field(0), present.field(1)
+    lengths = np.asarray(indices.value_lengths())
+    if not np.array_equal(lengths, np.asarray(values.value_lengths())):
+        return "has another number of indices than of values in a record"
+    flat = indices.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    falls = np.diff(flat) <= 0
+    # From one record to the next indices may fall.
+    ends = np.cumsum(lengths)[:-1]
+    falls[ends[(ends > 0) & (ends < len(flat))] - 1] = False
+    return "has indices that are not ascending and unique" if falls.any() else None
+
+
 def _offsets(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    offsets = np.zeros(len(lengths) + 1, np.int32)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return offsets
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise NotRepresentable(
+            f"{int(offsets[-1]):,} vector elements in one page", "a page holds at most 2,147,483,647",
+            next="read fewer records at once: --batch-size",
+        )  # fmt: skip
+    return offsets.astype(np.int32)
 
 
 def _mask(valid: npt.NDArray[np.bool_] | None) -> pa.Array | None:

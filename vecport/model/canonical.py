@@ -269,8 +269,7 @@ def _is_plain(value: Any, nulls: bool, room: int) -> bool:
                 return False
     if _SCALARS.issuperset(map(type, items)):
         return True
-    room -= 1
-    return all(type(item) in _SCALARS or _is_plain(item, nulls, room) for item in items)
+    return all(type(item) in _SCALARS or _is_plain(item, nulls, room - 1) for item in items)
 
 
 def _slow_dumpb(value: object, max_depth: int = MAX_DEPTH) -> bytes:
@@ -556,7 +555,7 @@ def canonicalise_column(array: pa.Array[Any], *, max_depth: int = MAX_DEPTH) -> 
     """
     import pyarrow as pa
 
-    texts: list[str | bytes | None] = []
+    texts: list[Any] = []
     for start in range(0, len(array), _ROWS_AT_ONCE):
         rows = array.slice(start, _ROWS_AT_ONCE).cast(pa.large_binary()).to_pylist()
         texts += _canonicalise_rows(rows, max_depth) or [

@@ -6,10 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import NotRepresentable, UsageError
 from . import canonical
+
+T = TypeVar("T")
 
 VECTOR_KINDS = ("dense", "sparse", "multi", "binary")
 VECTOR_DTYPES = ("float64", "float32", "float16", "bfloat16", "int8", "uint8", "bit")
@@ -71,12 +73,14 @@ class VectorField:
                 raise NotRepresentable(
                     f"vector {self.name!r}: {what} {value!r} is not known", why=f"known: {', '.join(allowed)}"
                 )
+        if self.kind == "sparse" and self.dtype == "float64":
+            raise NotRepresentable(
+                f"vector {self.name!r}: a sparse vector of float64", why="values of sparse vectors travel as float32"
+            )
         if (self.kind == "sparse") != (self.dim is None):
             raise NotRepresentable(f"vector {self.name!r}: dim {self.dim!r} does not fit kind {self.kind!r}")
         if (self.kind == "binary") != (self.dtype == "bit"):
-            raise NotRepresentable(
-                f"vector {self.name!r}: dtype {self.dtype!r} does not fit kind {self.kind!r}"
-            )
+            raise NotRepresentable(f"vector {self.name!r}: dtype {self.dtype!r} does not fit kind {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,13 @@ class Collection:
 
     def __post_init__(self) -> None:
         if self.id_kind not in ID_KINDS:
-            raise NotRepresentable(
-                f"id kind {self.id_kind!r} is not known", why=f"known: {', '.join(ID_KINDS)}"
-            )
+            raise NotRepresentable(f"id kind {self.id_kind!r} is not known", why=f"known: {', '.join(ID_KINDS)}")
         names = [v.name for v in self.vectors]
         if len(set(names)) != len(names):
             raise NotRepresentable(f"collection {self.name!r} names a vector twice: {names}")
+        for fields, what in ((self.fields or (), "field"), (self.key, "key column")):
+            if len({f.name for f in fields}) != len(fields):
+                raise NotRepresentable(f"collection {self.name!r} names a {what} twice")
 
     def vector(self, name: str) -> VectorField:
         """Return the vector field ``name``; raises ``UsageError`` when there is none."""
@@ -150,9 +155,7 @@ class Collection:
         return {
             "id": self.id_kind,
             "key": [[f.name, f.type, f.encoding] for f in self.key],
-            "fields": None
-            if self.fields is None
-            else sorted([f.name, f.type, f.encoding] for f in self.fields),
+            "fields": None if self.fields is None else sorted([f.name, f.type, f.encoding] for f in self.fields),
             "vectors": sorted([v.name, v.kind, v.dtype, v.dim or 0, v.metric] for v in self.vectors),
         }
 
@@ -160,7 +163,9 @@ class Collection:
 def vector_columns(names: Iterable[str]) -> dict[str, str]:
     """Give every vector name a column: ``vector`` for a sole unnamed one, else ``vector_<slug>``.
 
-    Slugs are lower case and unique ignoring case; a later vector whose slug is taken gets ``_2``, ``_3`` ...
+    A slug is the name with A-Z in lower case and every run of other characters than a-z and 0-9 as one ``_``, none of
+    them at its ends, cut to 48 characters; ``default`` where nothing is left. So columns differ even where a reader
+    ignores case. A later vector whose column is taken gets ``_2``, ``_3`` ...
     """
     ordered = list(names)
     if ordered == [""]:
@@ -168,7 +173,7 @@ def vector_columns(names: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     taken: set[str] = set()
     for name in ordered:
-        slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:48] or "default"
+        slug = re.sub(r"[^A-Za-z0-9]+", "_", name).lower().strip("_")[:48] or "default"
         column, n = f"vector_{slug}", 1
         while column in taken:
             n += 1
@@ -191,16 +196,28 @@ def collection_to_json(c: Collection) -> dict[str, Any]:
 
 
 def collection_from_json(data: Mapping[str, Any]) -> Collection:
-    """Inverse of ``collection_to_json``; raises ``NotRepresentable`` on unknown kinds."""
+    """Inverse of ``collection_to_json``.
+
+    Raises:
+        NotRepresentable: an unknown kind, dtype, metric or encoding.
+        KeyError, TypeError: an entry is missing or of another type.
+    """
     fields = data.get("fields")
     return Collection(
-        name=data["name"],
-        id_kind=data["id"]["kind"],
-        key=tuple(_field_from_json(f) for f in data["id"].get("key", ())),
-        fields=None if fields is None else tuple(_field_from_json(f) for f in fields),
-        vectors=tuple(_vector_from_json(v) for v in data["vectors"]),
-        native=data.get("native") or {},
+        name=_typed(data["name"], str),
+        id_kind=_typed(data["id"]["kind"], str),
+        key=tuple(_field_from_json(f) for f in _typed(data["id"].get("key", []), list)),
+        fields=None if fields is None else tuple(_field_from_json(f) for f in _typed(fields, list)),
+        vectors=tuple(_vector_from_json(v) for v in _typed(data["vectors"], list)),
+        native=_typed(data.get("native") or {}, dict),
     )
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """The value itself, if it is of this very type: JSON's true is no number."""
+    if type(value) is not kind:
+        raise TypeError(f"{ascii(value)[:60]} is not of the JSON type for {kind.__name__}")
+    return value
 
 
 def renamed(c: Collection, name: str) -> Collection:
@@ -213,10 +230,10 @@ def _field_to_json(f: Field) -> dict[str, Any]:
 
 
 def _field_from_json(data: Mapping[str, Any]) -> Field:
-    encoding = data.get("encoding", "json")
+    name, encoding = _typed(data["name"], str), data.get("encoding", "json")
     if encoding not in ENCODINGS:
-        raise NotRepresentable(f"field {data['name']!r}: encoding {encoding!r} is not known")
-    return Field(data["name"], data["type"], encoding, bool(data.get("nullable", True)))
+        raise NotRepresentable(f"field {name!r}: encoding {encoding!r} is not known")
+    return Field(name, _typed(data["type"], str), encoding, _typed(data.get("nullable", True), bool))
 
 
 def _vector_to_json(v: VectorField, column: str) -> dict[str, Any]:
@@ -229,18 +246,16 @@ def _vector_to_json(v: VectorField, column: str) -> dict[str, Any]:
 
 
 def _vector_from_json(data: Mapping[str, Any]) -> VectorField:
-    bound = data.get("bound")
+    bound, dim, model = data.get("bound"), data["dim"], data.get("model")
     return VectorField(
-        name=data["name"],
+        name=_typed(data["name"], str),
         kind=data["kind"],
         dtype=data["dtype"],
-        dim=data["dim"],
+        dim=None if dim is None else _typed(dim, int),
         metric=data["metric"],
-        normalized=bool(data.get("normalized", False)),
-        nullable=bool(data.get("nullable", True)),
+        normalized=_typed(data.get("normalized", False), bool),
+        nullable=_typed(data.get("nullable", True), bool),
         fidelity=data.get("fidelity", "exact"),
-        bound=None
-        if bound is None
-        else Bound(float(bound["relative"]), bool(bound.get("normalized", False))),
-        model=data.get("model"),
+        bound=None if bound is None else Bound(float(bound["relative"]), _typed(bound.get("normalized", False), bool)),
+        model=None if model is None else _typed(model, str),
     )

@@ -12,6 +12,7 @@ All numbers are little-endian; a 64-bit hash is stored as the signed integer wit
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def _fixed(rows: npt.NDArray[np.uint8]) -> pa.Array:
 def _slices(column: pa.Array) -> list[memoryview]:
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1].tolist()
     data = memoryview(column.buffers()[2] or b"").cast("B")
-    return [data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [data[a:b] for a, b in pairwise(offsets)]
 
 
 def _hash_each(column: pa.Array) -> npt.NDArray[np.uint64]:
@@ -123,11 +124,9 @@ def _field_hashes(column: pa.Array, field: VectorField) -> tuple[npt.NDArray[np.
 
 
 def _hash_rows(values: npt.NDArray[Any], offsets: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:
-    data = memoryview(np.ascontiguousarray(values)).cast("B") if len(values) else memoryview(b"")
+    data = memoryview(np.ascontiguousarray(values).data).cast("B") if len(values) else memoryview(b"")
     cuts = (offsets.astype(np.int64) * values.dtype.itemsize).tolist()
-    return np.fromiter(
-        (_h64(data[a:b], seed) for a, b in zip(cuts[:-1], cuts[1:], strict=True)), np.uint64, len(cuts) - 1
-    )
+    return np.fromiter((_h64(data[a:b], seed) for a, b in pairwise(cuts)), np.uint64, len(cuts) - 1)
 
 
 def _dense(present: pa.Array, field: VectorField) -> npt.NDArray[np.uint64]:

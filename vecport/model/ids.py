@@ -23,6 +23,8 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:vecport:id:1")
 _INT = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _TAGS = ("int", "uuid", "string")
+# Python refuses to read longer texts as integers at once.
+_CHEAP_DIGITS = 4_000
 
 
 def kind_of(text: str) -> str:
@@ -41,24 +43,33 @@ def untagged(text: str) -> tuple[str, str]:
     """Split a tagged id into (value, kind); raises ``NotRepresentable`` on a text without a known tag."""
     kind, colon, value = text.partition(":")
     if not colon or kind not in _TAGS:
-        raise NotRepresentable(
-            f"id {text!r} has no tag", why=f"a tagged id begins with one of {_TAGS} and a colon"
-        )
+        raise NotRepresentable(f"id {text!r} has no tag", why=f"a tagged id begins with one of {_TAGS} and a colon")
     return value, kind
 
 
 def check(text: str, kind: str) -> None:
     """Raise ``NotRepresentable`` unless ``text`` is the canonical form of an id of this kind."""
-    actual = kind_of(text)
-    ok = {
-        "string": True,
-        "composite": text.startswith("["),
-        "tagged": text.partition(":")[0] in _TAGS,
-        "int|uuid": actual in ("int", "uuid"),
-        "position": actual == "int",
-    }.get(kind, actual == kind)
-    if not ok:
+    if not _fits(text, kind):
         raise NotRepresentable(f"id {text!r} is not the canonical form of an id of kind {kind!r}")
+
+
+def _fits(text: str, kind: str) -> bool:
+    if kind == "string":
+        return True
+    if kind == "composite":
+        return text.startswith("[") and canonical.is_canonical(text)
+    if kind == "tagged":
+        tag, colon, value = text.partition(":")
+        return bool(colon) and tag in _TAGS and (tag == "string" or kind_of(value) == tag)
+    actual = kind_of(text)
+    if kind == "position":
+        return actual == "int" and not text.startswith("-")
+    return actual in ("int", "uuid") if kind == "int|uuid" else actual == kind
+
+
+def to_int(text: str) -> int:
+    """The integer that an id of kind ``int`` spells, of any size."""
+    return int(text) if len(text) <= _CHEAP_DIGITS else int(canonical.loads(text))
 
 
 def stand_in(text: str, kind: str = "string", namespace: str = "") -> str:
@@ -91,7 +102,7 @@ def stand_ins(ids: pa.Array, namespaces: pa.Array, kind: str) -> pa.Array:
 def sort_key(text: str, kind: str) -> tuple[int, int, str]:
     """Orders ids of a kind: integers by value and before UUIDs, everything else by code point."""
     if kind in ("int", "position") or (kind == "int|uuid" and _INT.match(text)):
-        return 0, int(text), ""
+        return 0, to_int(text), ""
     return 1, 0, text
 
 

@@ -29,6 +29,8 @@ def parse(text: str) -> Any:
 
 def dumps(value: Any) -> str:
     """Inverse of ``parse``: canonical JSON of data whose tags and escaped keys already stand."""
+    if not canonical.ORJSON_AGREES:
+        return _spell(value)
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:

@@ -23,6 +23,8 @@ MAX_KEYS = 4096
 _TAGS = {"NaN": "nonfinite", "Infinity": "nonfinite", "-Infinity": "nonfinite"}
 _TAG_OBJECTS = {"bytes": "bytes", "decimal": "decimal", "wtf8": "surrogates", "object": "object"}
 _UNIT_TOLERANCE = 1e-6
+#: Bounds of integers are recorded up to this size: longer ones are no text that every JSON parser reads.
+_LARGEST = 10**1000
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Profile:
         ids: counts by form (``int``, ``uuid``, ``string``), ``longest_bytes``, ``non_ascii``, ``nul``, ``empty``,
             ``min_int``, ``max_int``.
         documents: ``count``, ``max_bytes``, ``nul``.
-        vectors: by name: ``null``, ``zero``, ``nonfinite``, ``unit`` records and ``max_nnz``.
+        vectors: by name: records that are ``null``, ``zero``, ``nonfinite``, ``unit``; ``max_nnz`` of sparse ones,
+            ``max_rows`` of multi ones. What is not counted for a kind has no entry.
         namespaces: records by namespace.
     """
 
@@ -80,18 +83,37 @@ class Profile:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
-        """Inverse of ``to_json``; unknown entries are ignored."""
+        """Inverse of ``to_json``; unknown entries are kept.
+
+        Raises:
+            TypeError, AttributeError, ValueError: not a profile; it may come from a stranger.
+        """
         return cls(
-            rows=int(data.get("rows", 0)),
-            metadata={
-                k: {kind: dict(s) for kind, s in v.items()} for k, v in data.get("metadata", {}).items()
-            },
-            keys_dropped=int(data.get("keys_dropped", 0)),
-            ids=dict(data.get("ids", {})),
-            documents=dict(data.get("documents", {})),
-            vectors={k: dict(v) for k, v in data.get("vectors", {}).items()},
-            namespaces=dict(data.get("namespaces", {})),
+            rows=_count(data.get("rows", 0)),
+            metadata={k: {kind: _numbers(s) for kind, s in v.items()} for k, v in data.get("metadata", {}).items()},
+            keys_dropped=_count(data.get("keys_dropped", 0)),
+            ids=_numbers(data.get("ids", {})),
+            documents=_numbers(data.get("documents", {})),
+            vectors={k: _numbers(v) for k, v in data.get("vectors", {}).items()},
+            namespaces={ns: _count(n) for ns, n in data.get("namespaces", {}).items()},
         )
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"a profile counts {ascii(value)[:60]}")
+    return value
+
+
+def _numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics as they can be merged: numbers and null; all but bounds are counts."""
+    for name, value in stats.items():
+        if name.startswith(("min", "max")):
+            if value is not None and type(value) not in (int, float):
+                raise ValueError(f"a profile's {name} is {ascii(value)[:60]}")
+        else:
+            _count(value)
+    return dict(stats)
 
 
 def profile_page(page: pa.RecordBatch, collection: Collection) -> Profile:
@@ -129,7 +151,7 @@ def _kinds(values: list[Any], has_nul: bool, has_zero: bool) -> dict[str, dict[s
     by_type = set(map(type, values))
     out: dict[str, dict[str, Any]] = {}
     for kind in by_type:
-        mine = values if len(by_type) == 1 else [v for v in values if type(v) is kind]
+        mine: list[Any] = values if len(by_type) == 1 else [v for v in values if type(v) is kind]
         if kind is str:
             _strings(out, mine, has_nul)
         elif kind is float:
@@ -164,11 +186,7 @@ def value_kind(value: Any) -> str:
         return _list_kind(value)
     if len(value) == 1 and "$vp" in value:
         tag = value["$vp"]
-        return (
-            _TAGS.get(tag, "object")
-            if isinstance(tag, str)
-            else _TAG_OBJECTS.get(next(iter(tag), ""), "object")
-        )
+        return _TAGS.get(tag, "object") if isinstance(tag, str) else _TAG_OBJECTS.get(next(iter(tag), ""), "object")
     return "object"
 
 
@@ -197,7 +215,8 @@ def _strings(out: dict[str, dict[str, Any]], values: list[str], has_nul: bool) -
     if has_nul:
         with_nul = sum("\0" in v for v in values)
         if with_nul:
-            out["string_nul"] = {"count": with_nul, "max_bytes": max(len(v.encode()) for v in values)}
+            longest = max(len(v.encode()) for v in values if "\0" in v)
+            out["string_nul"] = {"count": with_nul, "max_bytes": longest}
         if with_nul == len(values):
             return
         values = [v for v in values if "\0" not in v]
@@ -214,7 +233,12 @@ def _integers(out: dict[str, dict[str, Any]], values: list[int]) -> None:
         out["integer"] = {"count": len(values), "min": low, "max": high}
         return
     for value in values:
-        _merge(out.setdefault(_integer_kind(value), {}), {"count": 1, "min": value, "max": value})
+        bounded = _bounded(value)
+        _merge(out.setdefault(_integer_kind(value), {}), {"count": 1, "min": bounded, "max": bounded})
+
+
+def _bounded(value: int) -> int:
+    return max(-_LARGEST, min(_LARGEST, value))
 
 
 def _floats(out: dict[str, dict[str, Any]], values: list[float], has_zero: bool) -> None:
@@ -261,7 +285,7 @@ def _ids(column: pa.Array) -> dict[str, Any]:
 
 
 def _ints_of(texts: Iterable[str]) -> list[int]:
-    return [int(t) for t in texts if idlib.kind_of(t) == "int"]
+    return [_bounded(idlib.to_int(t)) for t in texts if idlib.kind_of(t) == "int"]
 
 
 def _documents(column: pa.Array) -> dict[str, int]:
@@ -280,16 +304,29 @@ def _vector(column: pa.Array, field: VectorField) -> dict[str, int]:
     if field.kind == "dense":
         matrix, _ = dense_matrix(column, field)
         if len(matrix):
-            squared = np.einsum(
-                "ij,ij->i", matrix, matrix, dtype=np.float64 if matrix.itemsize == 8 else np.float32
-            )
-            out["zero"] = (
-                int(len(matrix) - np.count_nonzero(np.any(matrix, axis=1))) if (squared == 0).any() else 0
-            )
-            out["nonfinite"] = (
-                int((~np.isfinite(matrix)).any(axis=1).sum()) if not np.isfinite(squared).all() else 0
-            )
+            squared = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64 if matrix.itemsize == 8 else np.float32)
+            out["zero"] = int(len(matrix) - np.count_nonzero(np.any(matrix, axis=1))) if (squared == 0).any() else 0
+            out["nonfinite"] = int((~np.isfinite(matrix)).any(axis=1).sum()) if not np.isfinite(squared).all() else 0
             out["unit"] = int((np.abs(squared - 1.0) <= _UNIT_TOLERANCE).sum())
     elif field.kind == "sparse":
-        out["max_nnz"] = pc.max(pc.list_value_length(column.field(0))).as_py() or 0
+        # Under a null there may be anything.
+        present = column.drop_null()
+        out["max_nnz"] = pc.max(pc.list_value_length(present.field(0))).as_py() or 0
+        out["nonfinite"] = _nonfinite_rows(present.field(1))
+    elif field.kind == "multi":
+        present = column.drop_null()
+        out["max_rows"] = pc.max(pc.list_value_length(present)).as_py() or 0
+        out["nonfinite"] = _nonfinite_rows(present)
     return out
+
+
+def _nonfinite_rows(lists: pa.Array) -> int:
+    """How many lists hold a NaN or an infinity."""
+    flat, parents = lists, np.arange(len(lists))
+    while pa.types.is_list(flat.type):
+        parents = np.repeat(parents, np.asarray(flat.value_lengths()))
+        flat = flat.flatten()
+    values = flat.to_numpy(zero_copy_only=False)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return 0
+    return len(np.unique(parents[~np.isfinite(values)]))

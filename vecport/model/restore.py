@@ -78,7 +78,7 @@ class Restorer:
             self.stale += projection.decode(row, kept.get("md", {}))
             record_ids[i] = self._id(record_ids[i], kept, namespaces[i])
             texts[i] = parsed.dumps(row)
-        return tuple(pa.array(c, pa.string()) for c in (record_ids, namespaces, documents, texts))  # type: ignore[return-value]
+        return tuple(pa.array(c, pa.string()) for c in (record_ids, namespaces, documents, texts))
 
     def _originals(self, row: dict[str, Any]) -> dict[str, Any]:
         text = row.pop(ORIGINALS, None)

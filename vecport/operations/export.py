@@ -472,9 +472,8 @@ def _consistency(
     if not live:
         check_snapshot(rows + dropped, run.count_before, job.source.text)
         return {"kind": "snapshot", "count_before": run.count_before, "count_after": run.count_before}
-    comparable = run.passport is None or run.passport.get("ids") == "same"
     drift: Drift = check_live(
-        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, comparable
+        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, run.passport
     )
     if drift.moved:
         job.note(_drift_text(drift))

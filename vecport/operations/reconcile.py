@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..dump.manifest import ShardEntry
 from ..dump.shard import ShardReader
 from ..dump.store import Store
 from ..errors import Incomplete
+from ..model import ids
 from ..model.collection import Collection
 from .duck import Duck
 
@@ -62,12 +63,13 @@ def check_snapshot(rows: int, count: int | None, where: str) -> None:
 
 def check_live(
     source: Source, entries: list[ShardEntry], store: Store, collection: Collection, count_before: int | None,
-    missing: list[tuple[str, str]], where: str, comparable: bool,
+    missing: list[tuple[str, str]], where: str,
+    passport: Mapping[str, Any] | None,
 ) -> Drift:  # fmt: skip
     """Compare a live scan with the source as it is now.
 
     Args:
-        comparable: the dump's keys are the source's own keys, so that sets of keys can be compared.
+        passport: of a source that vecport filled: it says under which keys the dump's records stand there.
 
     Raises:
         Incomplete: the counts stand still and the rows differ, or a listed record is still there and was not read.
@@ -83,14 +85,38 @@ def check_live(
             "run the same command again with --overwrite, when nobody writes to the source",
         )  # fmt: skip
     moved = count_before != count_after or missing or rows != count_after
-    if not moved or not source.capabilities.lists_keys or not comparable:
+    if not moved or not source.capabilities.lists_keys:
         return Drift(count_before, count_after, missing=len(missing))
     with Duck() as duck:
-        duck.load("dump", KEY_SCHEMA, _keys(store, entries, collection))
+        duck.load("dump", _HELD, _held_keys(store, entries, collection, passport))
         duck.load("now", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
-        gone = duck.rows("SELECT count(*) FROM (SELECT id, namespace FROM dump EXCEPT SELECT id, namespace FROM now)")
-        new = duck.rows("SELECT count(*) FROM (SELECT id, namespace FROM now EXCEPT SELECT id, namespace FROM dump)")
+        # A record that somebody else added to a hashed collection stands in the dump under the id it has there.
+        gone = duck.rows(
+            """SELECT count(*) FROM dump WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM now)
+               AND (namespace, held) NOT IN (SELECT (namespace, id) FROM now)"""
+        )
+        new = duck.rows(
+            """SELECT count(*) FROM now WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM dump)
+               AND (namespace, id) NOT IN (SELECT (namespace, held) FROM dump)"""
+        )
     return Drift(count_before, count_after, gone[0][0], new[0][0], len(missing))
+
+
+_HELD = KEY_SCHEMA.append(pa.field("held", pa.string()))
+
+
+def _held_keys(
+    store: Store, entries: list[ShardEntry], collection: Collection, passport: Mapping[str, Any] | None
+) -> Iterator[pa.RecordBatch]:
+    """Ids of the dump, the source's own namespaces, and the ids under which the source holds the records."""
+    hashed = passport is not None and passport.get("ids") == "hashed"
+    flat = passport is not None and passport.get("namespace") is not None
+    for entry in entries:
+        for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
+            record_ids, namespaces = batch.columns
+            held = ids.stand_ins(record_ids, namespaces, collection.id_kind) if hashed else record_ids
+            own = pa.repeat(pa.scalar("", pa.string()), len(held)) if flat else namespaces
+            yield pa.RecordBatch.from_arrays([record_ids, own, held], schema=_HELD)
 
 
 def _check_missing(source: Source, missing: list[tuple[str, str]], where: str) -> None:
@@ -102,12 +128,6 @@ def _check_missing(source: Source, missing: list[tuple[str, str]], where: str) -
                 safe="no manifest was written, so there is no dump that could be taken for whole",
                 next="run the same command again with --overwrite",
             )
-
-
-def _keys(store: Store, entries: list[ShardEntry], collection: Collection) -> Iterator[pa.RecordBatch]:
-    for entry in entries:
-        for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=KEY_SCHEMA)
 
 
 def repeated_keys(

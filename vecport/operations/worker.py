@@ -47,7 +47,7 @@ def main() -> None:
     threading.Thread(target=_read, args=(tasks, stop), daemon=True).start()
     from . import export_task, import_task
 
-    kinds = {"export": export_task.Runner(), "import": import_task.Runner()}
+    kinds: dict[str, Any] = {"export": export_task.Runner(), "import": import_task.Runner()}
     while True:
         task = tasks.get()
         try:

@@ -212,4 +212,4 @@ def error_from_json(data: dict[str, Any]) -> VecportError:
     kind = getattr(errors, data["class"], VecportError)
     if not (isinstance(kind, type) and issubclass(kind, VecportError)):
         kind = VecportError
-    return kind(*data["args"])  # type: ignore[no-any-return]
+    return kind(*data["args"])
