@@ -1,0 +1,5 @@
+"""``python -m vecport.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,155 @@
+"""Options that commands share, as decorators; parsing of sizes and ``NAME=VALUE``.
+
+An option that is not given is not passed on: the defaults are those of the Python functions. What ``--help`` shows as
+the default is checked against them by a test.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .text import looks_secret, parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+PROGRESS = ("auto", "plain", "none", "json")
+PROFILES = ("default", "plain")
+DUPLICATES = ("error", "keep", "first", "last")
+IF_EXISTS = ("create", "append", "replace")
+LEVELS = ("quick", "full", "deep")
+ID_KINDS = ("string", "int", "uuid", "int|uuid", "tagged", "composite", "position")
+
+
+class Size(click.ParamType[int]):
+    """Bytes: ``512MiB``, ``2GB``, ``4096``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse; an integer is taken as it is."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``. What cannot be read is never echoed: it may hold a secret."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first ``=``."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = value.partition("=")
+        if not sign or not name.strip():
+            self.fail("write it as NAME=VALUE" + _secret_hint(name), param, ctx)
+        return name.strip(), text
+
+
+class Bound(Pair):
+    """``NAME=VALUE`` where the value is a count or a size."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split and parse."""
+        name, text = super().convert(value, param, ctx)
+        try:
+            return name.replace("-", "_"), parse_size(text)
+        except ValueError:
+            self.fail(f"{name} needs a number or a size above zero, as {name}=1000 or {name}=2GiB", param, ctx)
+
+
+def _secret_hint(name: str) -> str:
+    return "; a secret never stands on the command line: put it into the environment" if looks_secret(name) else ""
+
+
+def stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order in which ``--help`` lists them."""
+
+    def decorate(function: F) -> F:
+        return functools.reduce(lambda f, d: d(f), reversed(decorators), function)
+
+    return decorate
+
+
+def pairs(name: str, parameter: str, help: str) -> Callable[[F], F]:
+    """A repeatable ``NAME=VALUE`` option that becomes a dict."""
+    return click.option(name, parameter, multiple=True, type=Pair(), metavar="NAME=VALUE", callback=_as_dict, help=help)
+
+
+def _as_dict(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> dict[str, Any] | None:
+    out: dict[str, Any] = {}
+    for name, item in value:
+        if name in out and out[name] != item:
+            raise click.BadParameter(f"{name} is given twice with different values", ctx, param)
+        out[name] = item
+    return out or None
+
+
+def collection(help: str = "The collection; needed when the place has several.") -> Callable[[F], F]:
+    """``--collection``."""
+    return click.option("-c", "--collection", metavar="NAME", help=help)
+
+
+target_collection = click.option(
+    "--target-collection", metavar="NAME", help="The collection in the target; the source's name when left out."
+)
+source_options = pairs("--source-option", "source_options", "A setting of the source's connector; repeatable.")
+target_options = pairs("--target-option", "target_options", "A setting of the target's connector; repeatable.")
+settings = pairs("--set", "settings", "A choice of what is created, as metric=cosine; repeatable.")
+limits = click.option(
+    "--max", "limits", multiple=True, type=Bound(), metavar="NAME=VALUE", callback=_as_dict,
+    help="Raise a bound on what is read from a dump, as dim=100000; repeatable.",
+)  # fmt: skip
+selection = stack(
+    click.option("--namespace", multiple=True, metavar="NAME", help="Only this namespace; repeatable."),
+    click.option("--where", metavar="FILTER", help="Only records that pass a filter in the database's own language."),
+)
+limit = click.option("--limit", type=int, metavar="N", help="At most so many records.")
+memory = click.option(
+    "--memory", "memory_bytes", type=Size(), metavar="SIZE", help="Bound on memory, as 512MiB or 2GB.  [default: 1GiB]"
+)
+resources = stack(
+    click.option("--workers", type=int, metavar="N", help="So many at once; as many as there are processors, up to 4."),
+    memory,
+)
+batch_size = click.option("--batch-size", type=int, metavar="N", help="Records in a request; memory decides otherwise.")
+shard_rows = click.option("--shard-rows", type=int, metavar="N", help="Records in a file of the dump; about 128 MiB.")
+profile = click.option(
+    "--profile", type=click.Choice(PROFILES), help="plain: for readers without newer encodings.  [default: default]"
+)
+duplicates = click.option(
+    "--duplicates", type=click.Choice(DUPLICATES), help="What a repeated id in data means.  [default: error]"
+)
+require_snapshot = click.option(
+    "--require-snapshot", is_flag=True, help="Exit 3 unless all records come from one snapshot."
+)
+if_exists = click.option(
+    "--if-exists", type=click.Choice(IF_EXISTS),
+    help="create: refuse a collection with records; append: add; replace: remove it first.  [default: create]",
+)  # fmt: skip
+loss = stack(
+    click.option("--allow-lossy", multiple=True, metavar="FIELD", help="Accept the loss of this field; repeatable."),
+    click.option("--strict", is_flag=True, help="Refuse what comes back only within a stated error, too."),
+)
+tolerance = click.option(
+    "--tolerance", type=float, metavar="X",
+    help="Largest relative error of a vector that counts as equal; the stated bound when left out.",
+)  # fmt: skip
+common = stack(
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, notes or summary: data and errors only."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+progress = click.option(
+    "--progress", type=click.Choice(PROGRESS), default="auto", show_default=True,
+    help="auto draws on a terminal and is plain elsewhere.",
+)  # fmt: skip

@@ -1,0 +1,197 @@
+"""Results for people: one function a result, each returns a sheet that ends with what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .sheet import BAD, GOOD, QUIET, Sheet
+from .text import records, safe, show_rate, show_size, show_time
+
+if TYPE_CHECKING:
+    from ..operations.copy import CopyResult
+    from ..operations.diff import DiffResult
+    from ..operations.export import ExportResult
+    from ..operations.import_ import ImportResult
+    from ..operations.validate import ValidateResult
+    from ..operations.verify import VerifyResult
+
+_EXAMPLE_CHARACTERS = 60
+_STATUS_STYLE = {"exact": GOOD, "encoded": GOOD, "bounded": "yellow", "lossy": BAD, "rejected": BAD}
+
+
+def export(result: ExportResult) -> Sheet:
+    """The dump that was made, and how to restore it."""
+    sheet = _export(result)
+    if result.exit_code:
+        sheet.line("A snapshot was required and this dump is not one.", BAD)
+    return sheet.next("next", f"vecport import {shlex.quote(result.dump)} ADDRESS --collection NAME")
+
+
+def _export(r: ExportResult) -> Sheet:
+    new = r.rows - r.resumed_rows
+    facts = [
+        ("size", f"{show_size(r.size_bytes)} in {_count(r.shards, 'shard')}"),
+        ("identity", r.identity),
+        ("consistency", consistency(r.consistency)),
+        ("selection", "" if r.complete else "a part of the collection: no base for a complete restore"),
+        ("resumed", f"{records(r.resumed_rows)} were safe from an earlier run" if r.resumed_rows else ""),
+        ("time", _time(new, r.seconds)),
+    ]
+    return Sheet().headline(f"Exported {records(r.rows)} to {r.dump}", good=not r.exit_code).facts(facts)
+
+
+def consistency(c: Mapping[str, Any]) -> str:
+    """How the records were read, in words."""
+    words = {"snapshot": "one snapshot", "file": "one file", "live-scan": "a live scan",
+             "multi-epoch": "several snapshots, as the run was interrupted"}  # fmt: skip
+    return words.get(str(c.get("kind")), str(c.get("kind")))
+
+
+def _time(rows: int, seconds: float) -> str:
+    rate = show_rate(rows, seconds)
+    return show_time(seconds) + (f", {rate}" if rate and seconds >= 1 else "")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def import_(result: ImportResult, *, to_stdout: bool = False) -> Sheet:
+    """What was written, the ledger, and how to prove it; what went to standard output cannot be asked again."""
+    sheet = _import(result)
+    if result.dry_run:
+        return sheet.line("Nothing was written: this was a dry run.")
+    if to_stdout:
+        return sheet
+    sheet.next("verify", result.verify_command)
+    return sheet.next("query", result.query_hint) if result.query_hint else sheet
+
+
+def _import(r: ImportResult) -> Sheet:
+    verb, rows = ("Would import", r.rows) if r.dry_run else ("Imported", r.written_rows + r.resumed_rows)
+    sheet = Sheet().headline(f"{verb} {records(rows)} into {r.target}", good=not r.exit_code)
+    ledger(sheet, r.ledger)
+    return sheet.facts([
+        ("from", r.dump),
+        ("resumed", f"{records(r.resumed_rows)} were there from an earlier run" if r.resumed_rows else ""),
+        ("time", _time(r.written_rows, r.seconds)),
+    ])  # fmt: skip
+
+
+def ledger(sheet: Sheet, entries: Sequence[Mapping[str, Any]]) -> Sheet:
+    """What happens to each field; those that come back exactly are counted in one line."""
+    exact = sum(e["status"] == "exact" for e in entries)
+    rows = [
+        ((e["status"], _STATUS_STYLE.get(e["status"], "")), e["field"], f"{e['count']:,}", e["why"],
+         (safe(e["example"], _EXAMPLE_CHARACTERS), QUIET))
+        for e in entries if e["status"] != "exact"
+    ]  # fmt: skip
+    if rows:
+        columns = ("status", "field", "records", "why", "example")
+        shown = len(columns) if any(e["example"] for e in entries) else len(columns) - 1
+        sheet.table(columns[:shown], [row[:shown] for row in rows], right=("records",))
+    if exact:
+        what = f"{'' if not rows else 'and '}{_count(exact, 'field')} {'comes' if exact == 1 else 'come'} back exactly"
+        sheet.line(what, QUIET)
+    return sheet
+
+
+def copy(result: CopyResult) -> Sheet:
+    """The three steps."""
+    sheet = Sheet()
+    if result.export is not None:
+        sheet.add(_export(result.export)).gap()
+    sheet.add(_import(result.import_)).gap().add(verify(result.verify))
+    sheet.line(f"the dump is kept: {result.dump}", QUIET)
+    return sheet.next("query", result.import_.query_hint) if result.import_.query_hint else sheet
+
+
+def verify(result: VerifyResult) -> Sheet:
+    """The verdict first, then what differs."""
+    r = result
+    good = not r.exit_code
+    verdict = "Equal" if good and not r.within_bound else "Equal within the bound" if good else "Different"
+    sheet = Sheet().headline(f"{verdict}: {r.target} against {r.dump}", good=good)
+    rows = [
+        _change("=", r.equal, "equal", (), GOOD),
+        _change("=", r.within_bound, f"equal {r.bound}", (), GOOD),
+        _change("-", r.missing, "missing in the database", r.examples.get("missing", ()), BAD),
+        _change("+", r.extra, "in the database only", r.examples.get("extra", ()), BAD),
+        _change("*", r.vectors_changed, "other vectors", r.examples.get("vectors", ()), BAD),
+        _change("*", r.metadata_changed, "other metadata or document", r.examples.get("metadata", ()), BAD),
+        *_schema(r.schema_changes),
+    ]
+    return _changes(sheet, rows).facts([("compared", r.bound), ("time", _time(r.rows, r.seconds))])
+
+
+def diff(result: DiffResult) -> Sheet:
+    """``=`` unchanged, ``+`` only in B, ``-`` only in A, ``*`` changed, ``!`` the schema."""
+    r = result
+    good = not r.exit_code
+    headline = "Identical" if r.identical else "No difference beyond the bound" if good else "Different"
+    sheet = Sheet().headline(headline, good=good)
+    sheet.facts([("A", f"{r.a} ({records(r.rows_a)})"), ("B", f"{r.b} ({records(r.rows_b)})")])
+    rows = [
+        *_schema(r.schema_changes),
+        _change("=", r.unchanged, "unchanged", (), GOOD),
+        _change("=", r.within_bound, f"vectors equal {r.bound}", (), GOOD),
+        _change("+", r.added, "only in B", r.examples.get("added", ()), BAD),
+        _change("-", r.removed, "only in A", r.examples.get("removed", ()), BAD),
+        _change("*", r.vectors_changed, "other vectors", r.examples.get("vectors", ()), BAD),
+        _change("*", r.metadata_changed, "other metadata or document", r.examples.get("metadata", ()), BAD),
+    ]
+    _changes(sheet, rows).facts([("compared", r.bound), ("time", _time(r.rows_a + r.rows_b, r.seconds))])
+    if r.by_recorded_hashes:
+        sheet.line("by the hashes that the dumps recorded; dumps of strangers: validate --level deep first", QUIET)
+    return sheet
+
+
+_Change = tuple[object, ...]
+
+
+def _change(symbol: str, count: int, what: str, examples: Iterable[str], style: str) -> _Change | None:
+    if not count:
+        return None
+    shown = ", ".join(safe(e, _EXAMPLE_CHARACTERS) for e in examples)
+    return (symbol, style), f"{count:,}", what, (f"as {shown}" if shown else "", QUIET)
+
+
+def _schema(changes: Iterable[str]) -> list[_Change | None]:
+    return [(("!", BAD), "", f"schema: {change}", "") for change in changes]
+
+
+def _changes(sheet: Sheet, rows: Sequence[_Change | None]) -> Sheet:
+    found = [row for row in rows if row is not None]
+    return sheet.table(("", "", "", ""), found, headless=True) if found else sheet
+
+
+def validate(result: ValidateResult) -> Sheet:
+    """The verdict, then a line a rule, with the message of every check that failed."""
+    r = result
+    failed = sum(not c["passed"] for c in r.checks)
+    verdict = "Valid" if r.valid else "Not valid"
+    what = f"{_count(failed, 'finding')} in" if failed else "all of"
+    sheet = Sheet().headline(f"{verdict}: {r.dump} ({what} {_count(len(r.checks), 'check')}, {r.level})", good=r.valid)
+    sheet.table(("", "rule", "checks", "what"), _rules(r.checks), right=("checks",))
+    sheet.facts([("time", show_time(r.seconds))])
+    deeper = {"quick": "full", "full": "deep"}.get(r.level)
+    if r.valid and deeper:
+        sheet.next("next", f"vecport validate {shlex.quote(r.dump)} --level {deeper}")
+    return sheet
+
+
+def _rules(checks: Iterable[Mapping[str, Any]]) -> Iterable[tuple[object, ...]]:
+    passed: dict[str, list[Mapping[str, Any]]] = {}
+    for check in checks:
+        passed.setdefault(check["rule"], []).append(check)
+    for rule, same in passed.items():
+        bad = [c for c in same if not c["passed"]]
+        if not bad:
+            yield ("✓", GOOD), rule, f"{len(same):,}", same[0]["message"] if len(same) == 1 else ""
+        for c in bad:
+            yield ("✗", BAD), rule, "1", c["message"]
+
+
+__all__ = ["consistency", "copy", "diff", "export", "import_", "ledger", "validate", "verify"]
