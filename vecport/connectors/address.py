@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import UsageError
 from .secrets import Secret
+
+_SECRET = re.compile(r"(?i)password|passwd|secret|token|api[-_]?key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,13 @@ def parse(address: str, *, allow_password: bool = False) -> Place:
             next="put the whole address into a variable and pass its name:"
             " read -rs DATABASE_URL; export DATABASE_URL; then use env:DATABASE_URL",
         )
+    query = dict(parse_qsl(parts.query))
+    if not allow_password and (secret := next((k for k in query if _SECRET.search(k)), None)):
+        raise UsageError(
+            f"the {scheme} address holds {secret}",
+            why="command lines are seen by every user of this machine and stay in the shell's history",
+            next="put the whole address into a variable and pass its name: env:DATABASE_URL",
+        )
     base, _, variant = scheme.partition("+")
     tls = variant in ("https", "tls", "ssl")
     if variant == "http":
@@ -120,7 +130,7 @@ def parse(address: str, *, allow_password: bool = False) -> Place:
         path=unquote(parts.path.lstrip("/")),
         user=user,
         password=Secret(unquote(parts.password)) if parts.password else None,
-        query=dict(parse_qsl(parts.query)),
+        query=query,
     )
 
 

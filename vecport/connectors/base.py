@@ -144,7 +144,7 @@ class Page:
         batch: columns of ``model.batch.page_schema`` for the described collection; never empty.
         cursor: plain data from which ``scan`` goes on behind this page; None where it cannot (the partition then
             starts again). The end of the partition is the end of the iterator.
-        missing: ids that the listing named and the database no longer gave, with their namespace.
+        missing: (namespace, id) keys that the listing named and the database no longer gave.
     """
 
     batch: pa.RecordBatch
@@ -223,7 +223,14 @@ class Source(ABC):
         return batch.slice(first), first < len(pairs)
 
     def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
-        """Return the records with these (namespace, id) keys, in any order, leaving out those that do not exist."""
+        """Return the records with these keys, in any order, leaving out those that do not exist.
+
+        Args:
+            keys: (namespace, id) pairs, in this order.
+
+        Returns:
+            Columns of a page; no rows when none exists.
+        """
         raise NotImplementedError
 
     def keys(self) -> Iterator[pa.RecordBatch]:
@@ -373,6 +380,10 @@ class Connector(ABC):
     @abstractmethod
     def collections(self, place: Place) -> list[CollectionSummary]:
         """List the collections in a place, without creating anything there."""
+
+    def sole_collection(self, place: Place) -> str | None:
+        """The name of the only collection that this place can have, as a file's; None where it can have any."""
+        return None
 
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
         """Open a reading session. Connects lazily or at once; never creates anything."""

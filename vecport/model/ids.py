@@ -83,6 +83,7 @@ def stand_in(text: str, kind: str = "string", namespace: str = "") -> str:
     Returns:
         The UUID's text. The name hashed is the canonical JSON array ``[namespace, kind, id]``, in UTF-8.
     """
+    check(text, kind)
     if kind == "int|uuid":
         kind = kind_of(text)
     name = canonical.dumpb([namespace, kind, text])

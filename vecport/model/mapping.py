@@ -71,18 +71,12 @@ class Mapper:
         """
         plan = self.plan
         id_column, namespace = group.column("id"), group.column("namespace")
-        mapped_ids = (
-            ids.stand_ins(id_column, namespace, plan.source.id_kind)
-            if plan.id_mode == "hashed"
-            else id_column
-        )
+        mapped_ids = ids.stand_ins(id_column, namespace, plan.source.id_kind) if plan.id_mode == "hashed" else id_column
         metadata, document = self._metadata(group)
         schema = page_schema(plan.target)
         arrays = [
             mapped_ids,
-            namespace
-            if plan.capabilities.native_namespace
-            else pa.repeat(pa.scalar("", pa.string()), len(group)),
+            namespace if plan.capabilities.native_namespace else pa.repeat(pa.scalar("", pa.string()), len(group)),
             document,
             metadata,
         ]
@@ -123,9 +117,7 @@ class Mapper:
             text = inject(text, "ns", _json_strings(group.column("namespace")))
         return _json_strings(text)
 
-    def _by_row(
-        self, group: pa.RecordBatch, projection: Projection, nul_documents: bool
-    ) -> tuple[pa.Array, pa.Array]:
+    def _by_row(self, group: pa.RecordBatch, projection: Projection, nul_documents: bool) -> tuple[pa.Array, pa.Array]:
         plan = self.plan
         id_texts = group.column("id").to_pylist() if plan.id_mode == "hashed" else None
         namespaces = group.column("namespace").to_pylist() if plan.namespace_key else None
@@ -219,9 +211,7 @@ def _all_typed(source: Collection, capabilities: TargetCapabilities) -> bool:
     return all(pattern.fullmatch(f.type) for f in (*(source.fields or ()), *source.key))
 
 
-def _map_ids(
-    source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger
-) -> tuple[str, str]:
+def _map_ids(source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> tuple[str, str]:
     """Choose the target's id kind and whether ids are hashed."""
     stats, rows = profile.ids, profile.rows
     kind = source.id_kind
@@ -231,15 +221,8 @@ def _map_ids(
     kinds = {k for k in ("int", "uuid", "string") if stats.get(k)} or {"string"}
     for candidate in ("int", "uuid", "int|uuid"):
         # A text id that merely looks like a number keeps its kind: "7" and 7 are different ids.
-        declared = kind in (candidate, "int|uuid", "position") or (
-            candidate == "int|uuid" and kind in ("int", "uuid")
-        )
-        if (
-            declared
-            and candidate in caps.id_kinds
-            and kinds <= set(candidate.split("|"))
-            and _ints_fit(stats, caps)
-        ):
+        declared = kind in (candidate, "int|uuid", "position") or (candidate == "int|uuid" and kind in ("int", "uuid"))
+        if declared and candidate in caps.id_kinds and kinds <= set(candidate.split("|")) and _ints_fit(stats, caps):
             ledger.add("id", "exact", rows)
             return candidate, "same"
     if caps.id_text and _text_fits(stats, caps):
@@ -323,6 +306,8 @@ def _map_vector(
     dtype = _map_dtype(v, where, dtypes, rows, ledger)
     bound = caps.bounds.get(metric)
     present = rows - stats.get("null", 0)
+    if v.dtype == "float64" and dtype == "float32":
+        return replace(v, name=name, metric=metric, dtype=dtype, nullable=caps.null_vectors)
     inexact = present - stats.get("unit", 0) - stats.get("zero", 0) if bound and bound.normalized else present
     if bound is None or inexact <= 0:
         ledger.add(where, "exact", present)
@@ -360,14 +345,8 @@ def _map_metric(
         return wanted
     if v.metric in caps.metrics or not caps.metric_required:
         return v.metric
-    reason = (
-        "the source does not say which metric it uses"
-        if v.metric == "unknown"
-        else f"no {v.metric} index here"
-    )
-    ledger.add(
-        "metric", "rejected", rows, f"{reason}: choose one with --set metric={'|'.join(sorted(caps.metrics))}"
-    )
+    reason = "the source does not say which metric it uses" if v.metric == "unknown" else f"no {v.metric} index here"
+    ledger.add("metric", "rejected", rows, f"{reason}: choose one with --set metric={'|'.join(sorted(caps.metrics))}")
     return sorted(caps.metrics)[0]
 
 
@@ -431,7 +410,5 @@ def _convert(column: pa.Array, source: VectorField, target: VectorField) -> pa.A
 def _json_strings(column: pa.Array) -> pa.Array:
     """Each text as a JSON string; null stays null."""
     if pc.any(pc.match_substring_regex(column, r'["\\\x00-\x1f]')).as_py():
-        return pa.array(
-            [None if t is None else orjson.dumps(t).decode() for t in column.to_pylist()], pa.string()
-        )
+        return pa.array([None if t is None else orjson.dumps(t).decode() for t in column.to_pylist()], pa.string())
     return pc.binary_join_element_wise('"', column, '"', "")

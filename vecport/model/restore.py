@@ -137,7 +137,8 @@ def restored_collection(passport: Passport, native: Collection) -> Collection:
 def _restored_vector(v: VectorField, native: VectorField) -> VectorField:
     if v.dim != native.dim or v.kind != native.kind:
         raise NotRepresentable(
-            f"vector {native.name!r} is {native.kind} with {native.dim} dimensions, the passport says {v.kind} with {v.dim}",
+            f"vector {native.name!r} is {native.kind} with {native.dim} dimensions,"
+            f" the passport says {v.kind} with {v.dim}",
             next="export with --ignore-passport to take the collection as it is",
         )
     bounds = [b for b in (v.bound, native.bound) if b is not None]

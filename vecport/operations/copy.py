@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..dump.journal import Journal
 from ..dump.layout import MANIFEST
 from ..dump.store import open_store
-from ..errors import AlreadyExists
+from ..errors import AlreadyExists, UsageError
 from .export import DEFAULT_MEMORY_BYTES, ExportResult, export
 from .import_ import ImportResult, import_
 from .progress import Progress, Stop
@@ -73,6 +73,8 @@ def copy(
         VecportError: with the exit code of its class.
     """
     place = endpoint(source, role="source", collection=collection, options=source_options)
+    if target == "-":
+        raise UsageError("copy cannot write to stdout", "it could not be verified", next="use export and import")
     location = dump or f"{re.sub(r'[^A-Za-z0-9._-]+', '_', place.collection)}.vecport"
     store = open_store(location)
     exported = None

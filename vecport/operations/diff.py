@@ -104,7 +104,8 @@ def diff(
     if ma.identity == mb.identity:
         return DiffResult(
             **common, identical=True, unchanged=ma.rows, added=0, removed=0, vectors_changed=0, within_bound=0,
-            metadata_changed=0, bound=describe_bound(bound_of()), examples={}, seconds=time.monotonic() - started,
+            metadata_changed=0, bound=describe_bound(bound_of(tolerance=tolerance)), examples={},
+            seconds=time.monotonic() - started,
         )  # fmt: skip
     counts = _compare(left, right, tolerance, memory_bytes, progress, stop)
     differs = bool(changes) or any(counts[k] for k in ("added", "removed", "vectors_changed", "metadata_changed"))
@@ -191,7 +192,7 @@ def _vectors(
     if not count or not same_fields:
         ids = [r[0] for r in duck.rows(f"SELECT id FROM moved ORDER BY id LIMIT {EXAMPLES}")]
         return 0, count, ids
-    progress.phase("compare vectors", 2 * count)
+    progress.phase("read vectors", 2 * count)
     close = np.ones(count, bool)
     with tempfile.TemporaryDirectory(prefix="vecport-diff-") as folder:
         for x, y in pairs:

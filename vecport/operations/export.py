@@ -151,8 +151,10 @@ def export(
         progress=progress or Silent(), stop=stop or Stop(),
     )  # fmt: skip
     _check_destination(job, overwrite)
+    job.progress.phase("open")
     with job.source.open_source(job.selection) as session:
         description = session.describe()
+        job.stop.check()
         job.store.prepare()
         with writer_lock(job.store, take_over=take_over):
             if overwrite:
@@ -191,8 +193,8 @@ def _check_destination(job: _Export, overwrite: bool) -> None:
     foreign = foreign_files(store) if store.local_path is None or os.path.isdir(store.local_path) else []
     if foreign:
         raise AlreadyExists(
-            f"{store.url} holds other files, as {foreign[0]}", "a dump has its folder for itself", "nothing was changed",
-            "give an empty or a new folder",
+            f"{store.url} holds other files, as {foreign[0]}", "a dump has its folder for itself",
+            "nothing was changed", "give an empty or a new folder",
         )  # fmt: skip
     if store.exists(MANIFEST) and not overwrite and Journal(store).run() is None:
         raise AlreadyExists(

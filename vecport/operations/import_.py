@@ -124,29 +124,42 @@ def import_(
         raise UsageError(f"--if-exists {if_exists} is not known", next=f"one of: {', '.join(IF_EXISTS)}")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: must be 1 or more")
+    progress = progress or Silent()
+    progress.phase("plan")
     opened = open_dump(dump, _limits(limits))
     place = _target_endpoint(target, collection, target_options, opened)
     job = _Import(
         dump=opened, target=place, import_id=import_id_for(opened, place), if_exists=if_exists,
         settings=dict(settings or {}), workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}),
-        progress=progress or Silent(), stop=stop or Stop(),
+        progress=progress, stop=stop or Stop(),
     )  # fmt: skip
     with place.open_target() as session:
         plan = make_plan(
             opened, place, import_id=job.import_id, if_exists=if_exists, settings=settings, session=session
         )
-        plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)
-        written = resumed = 0
+        written = resumed = code = 0
         if dry_run:
             _check_existing(job, session.describe(), resume=False)
+            code = _refusal(job, plan, allow_lossy, strict)
         else:
+            plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)
             written, resumed = _run(job, session)
         hint = "" if dry_run else session.query_hint()
     return ImportResult(
         dump=opened.url, target=place.text, rows=opened.manifest.rows, written_rows=written, resumed_rows=resumed,
         ledger=plan.ledger.to_json(), dry_run=dry_run, verify_command=_verify_command(opened, place), query_hint=hint,
-        seconds=time.monotonic() - started, notes=tuple(job.notes),
+        seconds=time.monotonic() - started, notes=tuple(job.notes), exit_code=code,
     )  # fmt: skip
+
+
+def _refusal(job: _Import, plan: ImportPlan, allow_lossy: Sequence[str], strict: bool) -> int:
+    """The exit code with which the ledger would refuse this import; a dry run shows it and the ledger."""
+    try:
+        plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)
+    except NotRepresentable as e:
+        job.note(f"this import would be refused: {e.why}; {e.next}")
+        return e.exit_code
+    return 0
 
 
 def _limits(limits: Mapping[str, int] | None) -> Limits:
@@ -163,7 +176,7 @@ def _target_endpoint(target: str, collection: str | None, options: Mapping[str, 
 
 
 def _verify_command(dump: Dump, target: Endpoint) -> str:
-    return shlex.join(["vecport", "verify", dump.url, target.place.text, "-c", target.collection])
+    return shlex.join(["vecport", "verify", dump.url, *target.arguments()])
 
 
 def _run(job: _Import, session: Target) -> tuple[int, int]:

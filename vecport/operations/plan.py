@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..connectors import registry
 from ..connectors.base import Description, Selection
 from ..dump.dump import open_dump
 from ..dump.layout import MANIFEST, row_bytes
 from ..dump.store import open_store
-from ..errors import NotFound
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import collection_to_json
 from .export_task import restorer_for
@@ -91,10 +91,9 @@ def plan(
 def _is_dump(source: str) -> bool:
     if "://" not in source and not os.path.isdir(os.path.expanduser(source)):
         return False
-    try:
-        return open_store(source).exists(MANIFEST)
-    except (NotFound, Exception):
+    if "://" in source and source.partition("://")[0].partition("+")[0].lower() in registry.schemes():
         return False
+    return open_store(source).exists(MANIFEST)
 
 
 def _source_facts(description: Description) -> dict[str, Any]:

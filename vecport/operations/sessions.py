@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..connectors import registry
@@ -16,11 +16,28 @@ from ..errors import NotFound, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A collection in a place, and how to open it."""
+    """A collection in a place, and how to open it.
+
+    Attributes:
+        connector, place, collection: where it is.
+        typed: the address as the user typed it, without a collection.
+        given: connector options that the user gave; none is a secret.
+    """
 
     connector: str
     place: Place
     collection: str
+    typed: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self) -> list[str]:
+        """The words that name this endpoint on a command line, as the user typed them."""
+        words = [self.typed or self.place.text]
+        if registry.get(self.connector).sole_collection(self.place) is None:
+            words += ["-c", self.collection]
+        for name, value in self.given.items():
+            words += ["--target-option", f"{name}={value}"]
+        return words
 
     def open_source(self, selection: Selection) -> Source:
         """Open a reading session that retries what is worth retrying."""
@@ -77,9 +94,11 @@ def endpoint(
         NotFound: the place has no collection.
     """
     connector, place, name = registry.resolve(address, role=role, options=options, collection=collection)
+    if create:
+        name = connector.sole_collection(place) or name
     if name is None:
         name = _only_collection(connector, place, create)
-    return Endpoint(connector.info.name, place, name)
+    return Endpoint(connector.info.name, place, name, address.partition("#")[0], dict(options or {}))
 
 
 def _only_collection(connector: Connector, place: Place, create: bool) -> str:

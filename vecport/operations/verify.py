@@ -113,6 +113,7 @@ def verify(
     progress, stop = progress or Silent(), stop or Stop()
     opened = open_dump(dump, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
     place = endpoint(target, role="target", collection=collection, options=target_options)
+    progress.phase("open")
     with place.open_source(Selection()) as session:
         if not session.capabilities.fetches:
             raise UsageError(
@@ -121,6 +122,8 @@ def verify(
             )
         description = session.describe()
         session.attach(session.snapshot())
+        for text in description.notes:
+            progress.note(text)
         check = _Check(opened, session, description, tolerance)
         progress.phase("verify", opened.manifest.rows)
         tally = check.run(progress, stop)

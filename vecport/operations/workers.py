@@ -203,7 +203,7 @@ class _Either(Stop):
 def error_to_json(e: BaseException) -> dict[str, Any]:
     """Plain data of an error, for the pipe."""
     if isinstance(e, VecportError):
-        return {"class": type(e).__name__, "args": [e.what, e.why, e.safe, e.next]}
+        return {"class": type(e).__name__, "args": [e.what, e.why, e.safe, e.next], "exit_code": e.exit_code}
     return {"class": "VecportError", "args": [f"{type(e).__name__}: {e}", "an unexpected error in a worker", "", ""]}
 
 
@@ -212,4 +212,6 @@ def error_from_json(data: dict[str, Any]) -> VecportError:
     kind = getattr(errors, data["class"], VecportError)
     if not (isinstance(kind, type) and issubclass(kind, VecportError)):
         kind = VecportError
-    return kind(*data["args"])
+    error = kind(*data["args"])
+    error.exit_code = data.get("exit_code", error.exit_code)
+    return error

@@ -1,0 +1,484 @@
+"""Collections in the memory of this process, for tests and examples: ``memory:NAME``.
+
+A place lives until ``forget`` or the end of the process. It holds everything that the model has, bit for bit, and it
+is both source and target. ``--where`` is a JSON object: records whose metadata has these keys with equal values.
+
+Option ``faults`` makes a source misbehave on purpose; see ``Faults``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import count
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..errors import AlreadyExists, Incomplete, NotFound, NotRepresentable, Unavailable, UsageError
+from ..model import canonical, ids
+from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
+from ..model.capabilities import SourceCapabilities, TargetCapabilities
+from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
+from .address import Place
+from .base import (
+    CollectionSummary,
+    Connector,
+    ConnectorInfo,
+    Description,
+    Hit,
+    Json,
+    Mark,
+    Option,
+    Page,
+    Selection,
+    Source,
+    Target,
+    TargetPlan,
+)
+from .checks import check_batch, check_plan
+
+Key = tuple[str, str]
+SortKey = tuple[str, tuple[int, int, str]]
+
+EVERY_DTYPE = frozenset({"float64", "float32", "float16", "bfloat16", "int8", "uint8"})
+_ANY_INT = 1 << 4096
+
+
+@dataclass(slots=True)
+class _Store:
+    """One collection: records as one-row slices of the batches they came in."""
+
+    collection: Collection
+    rows: dict[Key, pa.RecordBatch] = field(default_factory=dict)
+    passport: Mapping[str, Json] | None = None
+    version: int = 0
+
+
+@dataclass(slots=True)
+class _Room:
+    """One place. ``lock`` guards everything in it."""
+
+    stores: dict[str, _Store] = field(default_factory=dict)
+    snapshots: dict[int, _Store] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+_rooms: dict[str, _Room] = {}
+_numbers = count(1)
+
+
+def forget(name: str) -> None:
+    """Remove the place ``memory:NAME`` and everything in it; nothing happens when there is none."""
+    _rooms.pop(name, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What a source does wrong, for tests of everything that reads from sources. Pages are counted from 1.
+
+    Attributes:
+        fail_after_pages: this many pages come, then the database answers no more (``Unavailable``).
+        repeat_row_on_page: this page begins with the last row of the page before.
+        lose_row_on_page: the first row of this page is left out.
+        short_page: this page has one row, and more follow.
+        stuck_after_pages: the database gives the page after this one again and again.
+        wrong_count: ``count`` and ``describe`` are off by this much.
+    """
+
+    fail_after_pages: int | None = None
+    repeat_row_on_page: int | None = None
+    lose_row_on_page: int | None = None
+    short_page: int | None = None
+    stuck_after_pages: int | None = None
+    wrong_count: int = 0
+
+    @classmethod
+    def parse(cls, text: str | None) -> Faults:
+        """Read the option's JSON object; raises ``UsageError`` on an unknown fault."""
+        known = {f.name for f in fields(cls)}
+        try:
+            data = json.loads(text) if text else {}
+            if not isinstance(data, dict) or not set(data) <= known:
+                raise ValueError
+        except ValueError:
+            raise UsageError("option faults cannot be read", why=f"a JSON object of {sorted(known)}") from None
+        return cls(**data)
+
+
+def _not_found(place: Place, name: str) -> NotFound:
+    room = _rooms.get(place.path)
+    if room is None:
+        there = ", ".join(f"memory:{n}" for n in sorted(_rooms)) or "none"
+        return NotFound(f"there is no place {place.text}", why=f"places of this process: {there}")
+    there = ", ".join(repr(n) for n in sorted(room.stores)) or "none"
+    return NotFound(f"collection {name!r} is not in {place.text}", why=f"collections there: {there}")
+
+
+def _store(place: Place, name: str) -> tuple[_Room, _Store]:
+    room = _rooms.get(place.path)
+    if room is None or name not in room.stores:
+        raise _not_found(place, name)
+    return room, room.stores[name]
+
+
+def _sort_key(key: Key, kind: str) -> SortKey:
+    return key[0], ids.sort_key(key[1], kind)
+
+
+def _keep(selection: Selection) -> Callable[[pa.RecordBatch], bool]:
+    """A test for one record: whether the selection covers it."""
+    wanted: dict[str, str] = {}
+    if selection.where is not None:
+        try:
+            parsed = canonical.loads(canonical.canonicalise_text(selection.where))
+        except NotRepresentable as e:
+            raise UsageError("--where cannot be read", why=e.what, next='for example {"color": "red"}') from None
+        if not isinstance(parsed, dict):
+            raise UsageError("--where is not a JSON object", next='for example {"color": "red"}')
+        wanted = {k: canonical.dumps(v) for k, v in parsed.items()}
+    namespaces = frozenset(selection.namespaces)
+
+    def keep(row: pa.RecordBatch) -> bool:
+        if namespaces and row.column("namespace")[0].as_py() not in namespaces:
+            return False
+        if not wanted:
+            return True
+        metadata = canonical.loads(row.column("metadata")[0].as_py())
+        return all(k in metadata and canonical.dumps(metadata[k]) == v for k, v in wanted.items())
+
+    return keep
+
+
+class MemorySource(Source):
+    """Reads a copy that ``snapshot`` made."""
+
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
+        snapshot=True, key_ordered=True, concurrency="threads"
+    )
+
+    def __init__(self, place: Place, name: str, selection: Selection) -> None:
+        self._place, self._name = place, name
+        self._keep = _keep(selection)
+        self._faults = Faults.parse(place.option("faults"))
+        self._snapshot: _Store | None = None
+        self._own: list[int] = []
+        self._sorted: tuple[int, int, list[Key], list[SortKey]] | None = None
+
+    def describe(self) -> Description:
+        _, store = _store(self._place, self._name)
+        return Description(
+            collection=store.collection,
+            count=self.count(),
+            passport=store.passport,
+            version="1",
+        )
+
+    def snapshot(self) -> Json:
+        room, store = _store(self._place, self._name)
+        number = next(_numbers)
+        with room.lock:
+            room.snapshots[number] = _Store(store.collection, dict(store.rows), store.passport)
+        self._own.append(number)
+        return {"snapshot": number}
+
+    def alive(self, token: Json) -> bool:
+        room = _rooms.get(self._place.path)
+        return room is not None and token.get("snapshot") in room.snapshots
+
+    def attach(self, token: Json) -> None:
+        room, _ = _store(self._place, self._name)
+        held = room.snapshots.get(token.get("snapshot"))
+        if held is None:
+            raise Unavailable(f"the snapshot of {self._name!r} is gone", why="the session that made it has ended")
+        self._snapshot = held
+
+    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+        if self._snapshot is None:
+            self.attach(token)
+        keys, _ = self._keys()
+        cuts = [list(keys[i]) for i in range(target_rows, len(keys), max(1, target_rows))]
+        return [{"from": a, "to": b} for a, b in zip([None, *cuts], [*cuts, None], strict=True)]
+
+    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        f, page, last, before = self._faults, 0, _key(cursor), None
+        while True:
+            if page == f.fail_after_pages:
+                raise Unavailable(f"memory:{self._place.path} does not answer", why="option faults says so")
+            page += 1
+            stuck = f.stuck_after_pages is not None and page > f.stuck_after_pages + 1
+            found = self._next(partition, before if stuck else last, 1 if page == f.short_page else page_rows)
+            if not found:
+                return
+            if last is not None and not self._rises(last, found[-1][0]):
+                raise Incomplete(f"the scan of {self._name!r} does not move", why=f"the cursor stays at {last}")
+            before, last = last, found[-1][0]
+            rows = [row for _, row in found]
+            if page == f.repeat_row_on_page and before is not None:
+                rows.insert(0, self._rows()[before])
+            if page == f.lose_row_on_page:
+                del rows[0]
+            if rows:
+                yield Page(_joined(rows), list(last))
+
+    def fetch(self, keys: Sequence[Key]) -> pa.RecordBatch:
+        rows = self._rows()
+        found = [rows[k] for k in dict.fromkeys(keys) if k in rows and self._keep(rows[k])]
+        if not found:
+            return make_page(self.describe().collection, ids=[])
+        return _joined(found)
+
+    def keys(self) -> Iterator[pa.RecordBatch]:
+        keys, _ = self._keys()
+        for start in range(0, len(keys), 1000):
+            part = keys[start : start + 1000]
+            columns = [pa.array([i for _, i in part]), pa.array([ns for ns, _ in part])]
+            yield pa.RecordBatch.from_arrays(columns, names=list(KEY_COLUMNS))
+
+    def count(self) -> int:
+        _, store = _store(self._place, self._name)
+        return sum(map(self._keep, list(store.rows.values()))) + self._faults.wrong_count
+
+    def close(self) -> None:
+        room = _rooms.get(self._place.path)
+        for number in self._own:
+            if room is not None:
+                room.snapshots.pop(number, None)
+        self._own.clear()
+        self._snapshot = self._sorted = None
+
+    def _current(self) -> _Store:
+        if self._snapshot is None:
+            raise UsageError("scan before attach", why="a session joins a snapshot first")
+        return self._snapshot
+
+    def _rows(self) -> dict[Key, pa.RecordBatch]:
+        return self._current().rows
+
+    def _keys(self) -> tuple[list[Key], list[SortKey]]:
+        """The selection's keys in order, made anew only when records have changed."""
+        store = self._current()
+        stamp = id(store), store.version
+        if self._sorted is None or self._sorted[:2] != stamp:
+            kind = store.collection.id_kind
+            kept = [k for k, row in list(store.rows.items()) if self._keep(row)]
+            pairs = sorted((_sort_key(k, kind), k) for k in kept)
+            self._sorted = (*stamp, [k for _, k in pairs], [s for s, _ in pairs])
+        return self._sorted[2], self._sorted[3]
+
+    def _next(self, partition: Json, last: Key | None, n: int) -> list[tuple[Key, pa.RecordBatch]]:
+        """Up to ``n`` records of the partition behind ``last``."""
+        keys, order = self._keys()
+        kind, rows = self._current().collection.id_kind, self._rows()
+        lower, upper = _key(partition["from"]), _key(partition["to"])
+        start = bisect_left(order, _sort_key(lower, kind)) if lower else 0
+        if last is not None:
+            start = max(start, bisect_right(order, _sort_key(last, kind)))
+        end = bisect_left(order, _sort_key(upper, kind)) if upper else len(order)
+        return [(k, rows[k]) for k in keys[start : min(end, start + n)] if k in rows]
+
+    def _rises(self, last: Key, key: Key) -> bool:
+        kind = self._current().collection.id_kind
+        return _sort_key(key, kind) > _sort_key(last, kind)
+
+
+class LiveMemorySource(MemorySource):
+    """Reads what is there now, page by page (option ``mode=live``)."""
+
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(key_ordered=True, concurrency="threads")
+
+    def snapshot(self) -> Json:
+        return {}
+
+    def alive(self, token: Json) -> bool:
+        return True
+
+    def attach(self, token: Json) -> None:
+        self._snapshot = _store(self._place, self._name)[1]
+
+
+def _joined(rows: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
+
+
+def _texts(batch: pa.RecordBatch, column: str) -> list[str]:
+    return [str(t) for t in batch.column(column).to_pylist()]
+
+
+def _sorted_keys(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with canonical metadata: on its way in, keys may stand in any order."""
+    place = batch.schema.get_field_index("metadata")
+    texts = [canonical.dumps(canonical.loads(t)) for t in _texts(batch, "metadata")]
+    return batch.set_column(place, batch.schema.field(place), pa.array(texts, pa.string()))
+
+
+def _key(data: Json | None) -> Key | None:
+    return None if data is None else (data[0], data[1])
+
+
+class MemoryTarget(Target):
+    """Writes a collection; records are there when ``write`` returns."""
+
+    capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
+        id_kinds=frozenset(ID_KINDS),
+        id_int_min=-_ANY_INT,
+        id_int_max=_ANY_INT,
+        vectors=256,
+        kinds={
+            "dense": EVERY_DTYPE,
+            "sparse": frozenset({"float32"}),
+            "multi": EVERY_DTYPE,
+            "binary": frozenset({"bit"}),
+        },
+        metrics=frozenset(METRICS),
+        metric_required=False,
+        null_vectors=True,
+        nonfinite_vectors=True,
+        native_document=True,
+        native_namespace=True,
+        typed_fields=".*",
+        concurrency="threads",
+    )
+
+    def __init__(self, place: Place, name: str) -> None:
+        self._place, self._name = place, name
+        self._plan: TargetPlan | None = None
+
+    def describe(self) -> Description | None:
+        room = _rooms.get(self._place.path)
+        store = room.stores.get(self._name) if room else None
+        if store is None:
+            return None
+        return Description(store.collection, len(store.rows), store.passport, "1")
+
+    def prepare(self, plan: TargetPlan) -> None:
+        check_plan(plan, self.capabilities, "memory")
+        room = _rooms.setdefault(self._place.path, _Room())
+        with room.lock:
+            there = room.stores.get(self._name)
+            if there is not None and there.rows and plan.if_exists == "create" and not plan.resume:
+                raise AlreadyExists(
+                    f"collection {self._name!r} of {self._place.text} has {len(there.rows)} records",
+                    safe="nothing was written",
+                    next="write to another name, or say --if-exists append or --if-exists replace",
+                )
+            collection = renamed(plan.collection, self._name)
+            keeps = there is not None and bool(there.rows) and (plan.resume or plan.if_exists == "append")
+            if there is not None and keeps:
+                _check_same(there.collection, collection)
+            else:
+                room.stores[self._name] = there = _Store(collection)
+            there.passport = dict(plan.passport) or None
+        self._plan = plan
+
+    def attach(self, plan: TargetPlan) -> None:
+        _store(self._place, self._name)
+        self._plan = plan
+
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        room, store = _store(self._place, self._name)
+        if self._plan is None:
+            raise UsageError("write before attach")
+        check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
+        keys = zip(_texts(batch, "namespace"), _texts(batch, "id"), strict=True)
+        batch = _sorted_keys(batch)
+        rows = {key: batch.slice(i, 1) for i, key in enumerate(keys)}
+        with room.lock:
+            store.rows.update(rows)
+            store.version += 1
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete records by id, in every namespace."""
+        room, store = _store(self._place, self._name)
+        gone = frozenset(ids)
+        with room.lock:
+            for key in [k for k in store.rows if k[1] in gone]:
+                del store.rows[key]
+            store.version += 1
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        room, store = _store(self._place, self._name)
+        with room.lock:
+            store.passport = dict(passport) or None
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """Exact search over a dense vector; equal scores are ordered by id."""
+        _, store = _store(self._place, self._name)
+        field_ = store.collection.vector(vector)
+        rows = list(store.rows.values())
+        if not rows:
+            return []
+        batch = _joined(rows)
+        matrix, valid = dense_matrix(batch.column(store.collection.columns()[vector]), field_)
+        scores = _scores(matrix.astype(np.float64), query.astype(np.float64), field_)
+        found = np.array(batch.column("id").to_pylist(), object)[valid]
+        order = sorted(range(len(found)), key=lambda i: (scores[i], found[i]))[:k]
+        rising = field_.metric in ("l2", "l1")
+        return [Hit(found[i], float(scores[i] if rising else -scores[i])) for i in order]
+
+    def count(self) -> int:
+        return len(_store(self._place, self._name)[1].rows)
+
+
+def _scores(matrix: npt.NDArray[Any], query: npt.NDArray[Any], field_: VectorField) -> npt.NDArray[Any]:
+    """Distances, smallest first; similarities with their sign turned."""
+    if field_.kind == "dense" and field_.metric == "l2":
+        return np.asarray(np.linalg.norm(matrix - query, axis=1))
+    if field_.kind == "dense" and field_.metric == "l1":
+        return np.asarray(np.abs(matrix - query).sum(axis=1))
+    if field_.kind == "dense" and field_.metric == "dot":
+        return np.asarray(-(matrix @ query))
+    if field_.kind == "dense" and field_.metric == "cosine":
+        lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)
+        return np.asarray(-(matrix @ query) / np.where(lengths == 0, 1, lengths))
+    raise UsageError(f"memory cannot search {field_.kind} vectors by {field_.metric}")
+
+
+def _check_same(there: Collection, wanted: Collection) -> None:
+    """Raise ``NotRepresentable`` when records of one do not fit the other."""
+    if there.digest() != wanted.digest():
+        raise NotRepresentable(
+            f"collection {there.name!r} has another schema",
+            why=f"there: {there.vectors}, ids {there.id_kind}; to write: {wanted.vectors}, ids {wanted.id_kind}",
+            safe="nothing was written",
+        )
+
+
+class MemoryConnector(Connector):
+    """Collections in the memory of this process."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="memory",
+        title="memory",
+        schemes=("memory",),
+        extra="",
+        modules=(),
+        example="memory:examples",
+        options=(
+            Option("mode", "Read a copy taken at the start (snapshot) or what is there now (live).", "snapshot"),
+            Option("faults", "A JSON object of faults that a source shall show, for tests."),
+        ),
+        where='a JSON object: records whose metadata has these values, as {"color": "red"}',
+    )
+    source: ClassVar[type[Source] | None] = MemorySource
+    target: ClassVar[type[Target] | None] = MemoryTarget
+
+    def collections(self, place: Place) -> list[CollectionSummary]:
+        room = _rooms.get(place.path)
+        if room is None:
+            raise _not_found(place, "")
+        return [CollectionSummary(name, len(s.rows)) for name, s in sorted(room.stores.items())]
+
+    def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
+        mode = place.option("mode") or "snapshot"
+        if mode not in ("snapshot", "live"):
+            raise UsageError(f"option mode={mode!r} is not known", next="mode=snapshot or mode=live")
+        return (LiveMemorySource if mode == "live" else MemorySource)(place, collection, selection)
+
+    def open_target(self, place: Place, collection: str) -> Target:
+        return MemoryTarget(place, collection)
