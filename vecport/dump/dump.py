@@ -140,9 +140,10 @@ def _readme(manifest: Manifest) -> str:
         for v, column in ((v, c.columns()[v.name]) for v in c.vectors)
     )
     example = f", len({next(iter(c.columns().values()))})" if c.vectors and c.vectors[0].kind == "dense" else ""
-    return f"""# A vecport dump: {manifest.rows:,} records of one vector collection
+    records = "1 record" if manifest.rows == 1 else f"{manifest.rows:,} records"
+    return f"""# A vecport dump: {records} of one vector collection
 
-`manifest.json` says what is here and has the checksum of every file; a folder without it is not a dump.
+`manifest.json` says what is here and has the checksum of every Parquet file; a folder without it is not a dump.
 The records are plain Parquet. DuckDB alone reads them, from inside this folder:
 
     select id, document, metadata->>'$.name'{example} from read_parquet('data/*.parquet') limit 10;
@@ -150,5 +151,5 @@ The records are plain Parquet. DuckDB alone reads them, from inside this folder:
 Columns: `id`, `namespace`, `document`, `metadata` (JSON text), the vectors, and two row hashes `_vh`, `_mh`.
 
 {vectors}
-Format {manifest.identity}, described in the format document of vecport. To restore it: `vecport import FOLDER ADDRESS`.
+Identity: `{manifest.identity}`. To restore the dump: `vecport import FOLDER ADDRESS`.
 """

@@ -169,7 +169,10 @@ class Journal:
             self._store.sweep()
 
     def clear(self) -> None:
-        """Remove the journal; the dump is finished. The run's record goes last: it says that there is more to remove."""
+        """Remove the journal; the dump is finished.
+
+        The run's record goes last: it says that there is more to remove.
+        """
         if isinstance(self._store, LocalStore):
             self._store.sweep()
         for path in self._store.list(WORK):

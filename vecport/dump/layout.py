@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ..model.batch import HASH_COLUMNS, TEXT_COLUMNS
 from ..model.collection import Collection, VectorField
 
 FORMAT = "vecport"
@@ -71,11 +72,12 @@ def parquet_settings(collection: Collection, profile: str = "default") -> dict[s
 
     ``plain`` leaves out BYTE_STREAM_SPLIT and DELTA_BINARY_PACKED, for readers that lack them.
     """
-    encoding: dict[str, str] = {"id": "PLAIN", "document": "PLAIN", "metadata": "PLAIN", "_vh": "PLAIN", "_mh": "PLAIN"}
-    compression: dict[str, str] = {"id": "ZSTD", "namespace": "ZSTD", "document": "ZSTD", "metadata": "ZSTD"}
+    # No text column has a dictionary: one makes gigabytes of a few bytes in a reader that trusts them.
+    encoding: dict[str, str] = dict.fromkeys((*TEXT_COLUMNS, *HASH_COLUMNS), "PLAIN")
+    compression: dict[str, str] = dict.fromkeys(TEXT_COLUMNS, "ZSTD")
     compression |= {"_vh": "NONE", "_mh": "NONE"}
     level: dict[str, int] = {"id": 3, "document": 3, "metadata": 3, "namespace": 1}
-    dictionary = ["namespace"]
+    dictionary: list[str] = []
     columns = collection.columns()
     for v in collection.vectors:
         for leaf, wanted in _leaves(columns[v.name], v).items():

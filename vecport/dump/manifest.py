@@ -82,7 +82,7 @@ class ShardEntry:
 
     def _check(self) -> None:
         if sum(self.groups) != self.rows or not all(self.groups):
-            raise ValueError(f"{self.path}: row groups add up to {sum(self.groups)}, rows say {self.rows}")
+            raise ValueError(f"{self.path}: row groups of {self.groups[:4]} rows, {self.rows} rows in all")
         if not 0 < self.footer_bytes <= self.size_bytes:
             raise ValueError(f"{self.path}: a footer of {self.footer_bytes} bytes in {self.size_bytes}")
         if (self.id_min is None) != (self.rows == 0) or (self.id_max is None) != (self.rows == 0):
@@ -275,7 +275,7 @@ def _check_version(data: Mapping[str, Any], where: str) -> None:
 
 def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> Manifest:
     limits.check("shards", len(_list(data["shards"])), where)
-    collection = collection_from_json(data["collection"])
+    collection = _collection(data["collection"], where)
     _check_collection(collection, where, limits)
     columns = collection.columns()
     for v in data["collection"]["vectors"]:
@@ -308,6 +308,15 @@ def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> 
     if totals != {k: data["totals"].get(k) for k in totals}:
         raise ValueError("the totals do not follow from the shards")
     return manifest
+
+
+def _collection(data: Mapping[str, Any], where: str) -> Collection:
+    try:
+        return collection_from_json(data)
+    except NotRepresentable as e:
+        raise NotRepresentable(
+            f"{where}: {e.what}", e.why, "nothing was written", "if it is new, upgrade: pip install -U vecport"
+        ) from e
 
 
 def _check_places(shards: tuple[ShardEntry, ...]) -> None:

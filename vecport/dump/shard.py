@@ -24,7 +24,8 @@ from .store import Store
 FOOTER_KEY = "vecport"
 #: What stands behind the footer's metadata: its length and a magic number.
 _FOOTER_END = 8
-_WIDTHS = {"FLOAT": 4, "DOUBLE": 8, "INT32": 4, "INT64": 8, "BYTE_ARRAY": 4}
+#: Bytes of a decoded value; the packed bits of a binary vector are counted by their rows.
+_WIDTHS = {"FLOAT": 4, "DOUBLE": 8, "INT32": 4, "INT64": 8}
 
 
 def footer_text(collection: Collection) -> str:
@@ -210,8 +211,6 @@ class ShardReader:
         tail = self._store.tail(self._entry.path, self._entry.footer_bytes)
         if hashlib.sha256(tail).hexdigest() != self._entry.footer_sha256:
             raise self._bad("has another footer than the manifest says (SHA-256)")
-        if tail[-4:] != b"PAR1" or int.from_bytes(tail[-8:-4], "little") + _FOOTER_END != len(tail):
-            raise self._bad("has a footer of another length than the manifest says")
 
     def check_all(self) -> None:
         """Raise unless size and SHA-256 are those of the manifest. Vectors are read only after this."""
@@ -220,7 +219,8 @@ class ShardReader:
             raise self._bad("has another SHA-256 than the manifest says")
 
     def check_schema(self) -> None:
-        """Raise unless the footer has the manifest's schema and row groups, within the limits."""
+        """Raise unless the footer is the manifest's and has its schema and row groups, within the limits."""
+        self.check_footer()
         with self._store.open(self._entry.path) as f:
             self._open(f)
 
@@ -264,6 +264,8 @@ class ShardReader:
                 thrift_container_size_limit=1 << 24,
             )
             schema, meta = parquet.schema_arrow, parquet.metadata
+        if meta.serialized_size + _FOOTER_END != self._entry.footer_bytes:
+            raise self._bad("has a footer of another length than the manifest says")
         if not schema.equals(group_schema(self._collection), check_metadata=False):
             raise self._bad("has another schema than the manifest says")
         if not self._same_collection(schema.metadata or {}):
@@ -292,15 +294,17 @@ class ShardReader:
         """Bound what a row group becomes in memory, before any page of it is read.
 
         The number of values is what a reader allocates for. A dictionary makes many long texts of few bytes, so that
-        the columns of long texts have none.
+        text columns have none.
         """
         size = 0
         for i in range(group.num_columns):
             chunk = group.column(i)
-            if chunk.path_in_schema in TEXT_COLUMNS and chunk.path_in_schema != "namespace" and _has_dictionary(chunk):
-                raise self._bad(f"has a dictionary in column {chunk.path_in_schema!r}, where the format has none")
-            size += max(chunk.num_values, 0) * (_WIDTHS.get(chunk.physical_type, 1) + 4)
-            size += max(chunk.total_uncompressed_size, 0)
+            if chunk.path_in_schema in TEXT_COLUMNS:
+                if _has_dictionary(chunk):
+                    raise self._bad(f"has a dictionary in column {chunk.path_in_schema!r}, where the format has none")
+                size += max(chunk.total_uncompressed_size, 4 * chunk.num_values)
+            else:
+                size += max(0, chunk.num_values) * _WIDTHS.get(chunk.physical_type, 1)
         self._limits.check("group_bytes", size, self._entry.path)
 
     @contextlib.contextmanager

@@ -202,11 +202,11 @@ def collection_from_json(data: Mapping[str, Any]) -> Collection:
         NotRepresentable: an unknown kind, dtype, metric or encoding.
         KeyError, TypeError: an entry is missing or of another type.
     """
-    fields = data.get("fields")
+    fields, id_ = _object(data).get("fields"), _object(data["id"])
     return Collection(
         name=_typed(data["name"], str),
-        id_kind=_typed(data["id"]["kind"], str),
-        key=tuple(_field_from_json(f) for f in _typed(data["id"].get("key", []), list)),
+        id_kind=_typed(id_["kind"], str),
+        key=tuple(_field_from_json(f) for f in _typed(id_.get("key", []), list)),
         fields=None if fields is None else tuple(_field_from_json(f) for f in _typed(fields, list)),
         vectors=tuple(_vector_from_json(v) for v in _typed(data["vectors"], list)),
         native=_typed(data.get("native") or {}, dict),
@@ -220,6 +220,12 @@ def _typed(value: Any, kind: type[T]) -> T:
     return value
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{ascii(value)[:60]} is not an object")
+    return value
+
+
 def renamed(c: Collection, name: str) -> Collection:
     """The same collection under another name."""
     return replace(c, name=name)
@@ -230,7 +236,7 @@ def _field_to_json(f: Field) -> dict[str, Any]:
 
 
 def _field_from_json(data: Mapping[str, Any]) -> Field:
-    name, encoding = _typed(data["name"], str), data.get("encoding", "json")
+    name, encoding = _typed(_object(data)["name"], str), data.get("encoding", "json")
     if encoding not in ENCODINGS:
         raise NotRepresentable(f"field {name!r}: encoding {encoding!r} is not known")
     return Field(name, _typed(data["type"], str), encoding, _typed(data.get("nullable", True), bool))
@@ -246,7 +252,7 @@ def _vector_to_json(v: VectorField, column: str) -> dict[str, Any]:
 
 
 def _vector_from_json(data: Mapping[str, Any]) -> VectorField:
-    bound, dim, model = data.get("bound"), data["dim"], data.get("model")
+    bound, dim, model = _object(data).get("bound"), data["dim"], data.get("model")
     return VectorField(
         name=_typed(data["name"], str),
         kind=data["kind"],
@@ -256,6 +262,13 @@ def _vector_from_json(data: Mapping[str, Any]) -> VectorField:
         normalized=_typed(data.get("normalized", False), bool),
         nullable=_typed(data.get("nullable", True), bool),
         fidelity=data.get("fidelity", "exact"),
-        bound=None if bound is None else Bound(float(bound["relative"]), _typed(bound.get("normalized", False), bool)),
+        bound=None if bound is None else _bound_from_json(_object(bound)),
         model=None if model is None else _typed(model, str),
     )
+
+
+def _bound_from_json(data: Mapping[str, Any]) -> Bound:
+    relative = data["relative"]
+    if type(relative) not in (int, float) or not 0 <= relative < 1e308:
+        raise TypeError(f"{ascii(relative)[:60]} is no bound")
+    return Bound(float(relative), _typed(data.get("normalized", False), bool))

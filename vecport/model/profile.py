@@ -22,6 +22,10 @@ from .parsed import parse_objects
 MAX_KEYS = 4096
 _TAGS = {"NaN": "nonfinite", "Infinity": "nonfinite", "-Infinity": "nonfinite"}
 _TAG_OBJECTS = {"bytes": "bytes", "decimal": "decimal", "wtf8": "surrogates", "object": "object"}
+_COUNTS = frozenset(
+    {"count", "null", "zero", "nonfinite", "unit", "int", "uuid", "string", "non_ascii", "nul", "empty"}
+)  # fmt: skip
+_BOUNDS = frozenset({"min", "max", "min_int", "max_int", "max_bytes", "longest_bytes", "max_nnz", "max_rows"})
 _UNIT_TOLERANCE = 1e-6
 #: Bounds of integers are recorded up to this size: longer ones are no text that every JSON parser reads.
 _LARGEST = 10**1000
@@ -83,7 +87,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
-        """Inverse of ``to_json``; unknown entries are kept.
+        """Inverse of ``to_json``; unknown entries are ignored.
 
         Raises:
             TypeError, AttributeError, ValueError: not a profile; it may come from a stranger.
@@ -106,14 +110,16 @@ def _count(value: Any) -> int:
 
 
 def _numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics as they can be merged: numbers and null; all but bounds are counts."""
+    """Statistics of known names, which can be merged: counts, and bounds that are numbers or null."""
+    out: dict[str, Any] = {}
     for name, value in stats.items():
-        if name.startswith(("min", "max")):
+        if name in _COUNTS:
+            out[name] = _count(value)
+        elif name in _BOUNDS:
             if value is not None and type(value) not in (int, float):
                 raise ValueError(f"a profile's {name} is {ascii(value)[:60]}")
-        else:
-            _count(value)
-    return dict(stats)
+            out[name] = value
+    return out
 
 
 def profile_page(page: pa.RecordBatch, collection: Collection) -> Profile:

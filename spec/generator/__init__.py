@@ -1,0 +1,1 @@
+"""What ``spec/generate.py`` is made of."""

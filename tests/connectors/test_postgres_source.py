@@ -1,0 +1,734 @@
+"""Reading tables of Postgres: one snapshot whatever is written meanwhile, every row once, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import sql
+from test_postgres_support import (
+    CONNECTOR,
+    connect,
+    dsn,
+    free,
+    fresh,
+    load,
+    on_table,
+    other_database,
+    pages,
+    pump,
+    records,
+    rows,
+    run,
+    server_place,
+    source,
+)
+
+from vecport.connectors.base import Selection
+from vecport.errors import (
+    AuthenticationFailed,
+    IntegrityError,
+    NotFound,
+    NotRepresentable,
+    Unavailable,
+    UsageError,
+)
+from vecport.model.batch import dense_matrix
+from vecport.model.collection import Field
+
+
+def filled(count: int, dim: int = 8, extra: str = "") -> str:
+    """A table of several pages, whose vector says which row it belongs to."""
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (id int8 PRIMARY KEY, n int4, pad text, e vector({dim}){extra})",
+        f"INSERT INTO {table} SELECT i, i, repeat('x', 100), array_fill(i::real, ARRAY[{dim}])::vector"
+        f" FROM generate_series(1, {count}) i",
+    )
+    return table
+
+
+# ---- what describe finds ----
+
+
+def test_describe_reads_the_definition_from_the_catalogs() -> None:
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (title varchar(20) NOT NULL, id int8 PRIMARY KEY, embedding vector(3), n int4)",
+        f"CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops) WITH (m = 8, ef_construction = 32)",
+        f"INSERT INTO {table} VALUES ('a', 1, '[1,2,3]', NULL)",
+    )
+    with source(table) as reading:
+        found = reading.describe()
+    collection = found.collection
+    assert (collection.name, collection.id_kind, found.count) == (table, "int", 1)
+    assert collection.key == (Field("id", "int8", nullable=False),)
+    assert collection.fields == (Field("title", "varchar(20)", nullable=False), Field("n", "int4"))
+    (vector,) = collection.vectors
+    assert (vector.name, vector.dim, vector.metric, vector.dtype) == ("embedding", 3, "cosine", "float32")
+    assert collection.native == {
+        "schema": "public",
+        "table": table,
+        "vector_indexes": [
+            {"method": "hnsw", "opclass": "vector_cosine_ops", "options": ["m=8", "ef_construction=32"]}
+        ],
+    }
+    assert found.passport is None
+    assert found.version.startswith("PostgreSQL ")
+    assert "pgvector 0." in found.version
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "values", "ids"),
+    [
+        ("k int2", "int", ["-7"], ["-7"]),
+        ("k int8", "int", ["9223372036854775807"], ["9223372036854775807"]),
+        ("k uuid", "uuid", ["'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"], ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+        ("k text", "string", ["'a\"b'"], ['a"b']),
+        ("k varchar(9)", "string", ["'7'"], ["7"]),
+        ("k char(3)", "string", ["'a'"], ["a  "]),
+        ("k date", "string", ["'0044-03-15 BC'"], ["0044-03-15 BC"]),
+        ("k numeric(6,2)", "string", ["1.5"], ["1.50"]),
+        ("k bool", "string", ["true"], ["true"]),
+    ],
+)
+def test_ids_of_every_kind_of_key(key: str, kind: str, values: list[str], ids: list[str]) -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} ({key} PRIMARY KEY, e vector(1))", f"INSERT INTO {table} VALUES ({values[0]}, '[1]')")
+    collection, found = pages(table)
+    assert collection.id_kind == kind
+    assert [row["id"] for row in records(found)] == ids
+    assert records(found)[0]["metadata"] == "{}"
+    copy = pump(table)
+    assert run(f"SELECT k::text, e FROM {copy}") == run(f"SELECT k::text, e FROM {table}")
+    with source(table) as reading:
+        reading.snapshot()
+        assert reading.fetch([("", ids[0])]).num_rows == 1
+
+
+def test_a_composite_key_is_a_json_array_in_the_order_of_the_key() -> None:
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (e vector(1), at timestamptz, b uuid, a int4, t text, flag bool, n int4,"
+        " PRIMARY KEY (t, a, b, at, flag))",
+        f"""INSERT INTO {table} SELECT '[1]', '2024-01-01 00:00:00+00', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', i,
+        e'q" \\\\ \\n\u00e9', i = 1, 7 FROM generate_series(1, 3) i""",
+    )
+    collection, found = pages(table)
+    assert collection.id_kind == "composite"
+    assert [field.name for field in collection.key] == ["t", "a", "b", "at", "flag"]
+    ids = [row["id"] for row in records(found)]
+    assert json.loads(ids[0]) == [
+        'q" \\ \n\u00e9', 1, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "2024-01-01 00:00:00+00", True,
+    ]  # fmt: skip
+    assert ids[0].startswith('["q\\" \\\\ \\n')
+    copy = pump(table)
+    columns = "t, a, b, at, flag, n, e"
+    assert run(f"SELECT {columns} FROM {copy} ORDER BY a") == run(f"SELECT {columns} FROM {table} ORDER BY a")
+    with source(table) as reading:
+        reading.snapshot()
+        got = reading.fetch([("", ids[1])])
+        assert got.column("id").to_pylist() == [ids[1]]
+        assert reading.fetch([("", "[1]"), ("", "x"), ("", "{}")]).num_rows == 0
+
+
+def test_a_table_without_a_key_needs_a_named_column() -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} (a int4, b text, e vector(1))")
+    run(f"INSERT INTO {table} VALUES (1, 'x', NULL), (1, 'y', '[1]')")
+    with source(table) as reading, pytest.raises(NotRepresentable, match="--source-option id-column=") as caught:
+        reading.describe()
+    assert "no primary key" in str(caught.value)
+    collection, found = pages(table, id_column="a,b")
+    assert collection.id_kind == "composite"
+    assert [row["id"] for row in records(found)] == ['[1,"x"]', '[1,"y"]']
+    # Repeated ids are data; whoever writes them decides.
+    assert [row["id"] for row in records(pages(table, id_column="a")[1])] == ["1", "1"]
+    run(f"INSERT INTO {table} VALUES (NULL, 'z', NULL)")
+    with pytest.raises(NotRepresentable, match="id column 'a' holds NULL in 1 of 3 records"):
+        pages(table, id_column="a")
+    for wrong in ("nothing", "a,a", "a,"):
+        with source(table, id_column=wrong) as reading:
+            if wrong == "a,":
+                assert reading.describe().collection.id_kind == "int"
+                continue
+            with pytest.raises(UsageError):
+                reading.describe()
+
+
+def test_a_document_column_is_the_document_and_no_field() -> None:
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (id int4 PRIMARY KEY, body text, n int4, e vector(1))",
+        f"INSERT INTO {table} VALUES (1, 'words', 1, '[1]'), (2, NULL, 2, '[1]'), (3, '', 3, '[1]')",
+    )
+    collection, found = pages(table, document_column="body")
+    assert [field.name for field in collection.fields or ()] == ["n"]
+    assert [row["document"] for row in records(found)] == ["words", None, ""]
+    for wrong in ("n", "nothing", "id"):
+        with source(table, document_column=wrong) as reading, pytest.raises(UsageError):
+            reading.describe()
+
+
+@pytest.mark.parametrize(
+    ("indexes", "metric"),
+    [
+        (["hnsw (e vector_cosine_ops)"], "cosine"),
+        (["hnsw (e vector_ip_ops)"], "dot"),
+        (["hnsw (e vector_l2_ops)"], "l2"),
+        (["hnsw (e vector_l1_ops)"], "l1"),
+        (["ivfflat (e vector_cosine_ops) WITH (lists = 1)"], "cosine"),
+        (["hnsw ((e::halfvec(3)) halfvec_ip_ops)"], "dot"),
+        (["hnsw (e vector_cosine_ops)", "ivfflat (e vector_cosine_ops)"], "cosine"),
+        (["hnsw (e vector_cosine_ops)", "hnsw (e vector_l2_ops)"], "unknown"),
+        (["hnsw ((binary_quantize(e)::bit(3)) bit_hamming_ops)"], "unknown"),
+        (["hnsw ((subvector(e, 1, 2)::vector(2)) vector_l2_ops)"], "unknown"),
+        (["btree (n)"], "unknown"),
+        ([], "unknown"),
+    ],
+)
+def test_the_metric_is_that_of_the_index_and_never_guessed(indexes: list[str], metric: str) -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} (id int PRIMARY KEY, n int, e vector(3))")
+    for index in indexes:
+        run(f"CREATE INDEX ON {table} USING {index}")
+    with source(table) as reading:
+        found = reading.describe()
+    assert found.collection.vectors[0].metric == metric
+    if len(indexes) == 2 and metric == "unknown":
+        assert any("indexes with different metrics" in note for note in found.notes)
+
+
+def test_a_vector_column_without_a_dimension_takes_that_of_its_vectors() -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} (id int PRIMARY KEY, e vector)")
+    with source(table) as reading, pytest.raises(NotRepresentable, match="holds none yet"):
+        reading.describe()
+    run(f"INSERT INTO {table} VALUES (1, '[1,2]'), (2, NULL), (3, '[3,4]')")
+    collection, found = pages(table)
+    assert collection.vectors[0].dim == 2
+    assert [row["vector_e"] for row in records(found)] == [[1, 2], None, [3, 4]]
+    with source(table) as reading:
+        reading.describe()
+        run(f"INSERT INTO {table} VALUES (4, '[1,2,3]')")
+        with pytest.raises(NotRepresentable, match="2 to 3 dimensions"):
+            reading.snapshot()
+
+
+def test_what_does_not_travel_is_said() -> None:
+    table, other = fresh(), fresh()
+    run(
+        f"CREATE TABLE {other} (id int PRIMARY KEY)",
+        f"CREATE TABLE {table} (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int DEFAULT 7,"
+        f" b int GENERATED ALWAYS AS (a * 2) STORED, c text COLLATE \"C\" UNIQUE, d int REFERENCES {other}, j json,"
+        " v int GENERATED ALWAYS AS (a + 1) VIRTUAL, e vector(1), CONSTRAINT positive CHECK (a > 0))",
+        f"CREATE INDEX my_index ON {table} (a)",
+        f"COMMENT ON TABLE {table} IS 'mine'",
+        f"INSERT INTO {table} (c, j) VALUES ('x', '1')",
+    )
+    with source(table) as reading:
+        notes = "\n".join(reading.describe().notes)
+    for words in ("generated columns travel as plain values, without their expression: b, v", "identity", ": id",
+                  "default values of columns do not travel: a", "collations of columns do not travel: c", "my_index",
+                  "check positive", "foreign key", "unique constraint", "table's comment", "white space and key order",
+                  ): # fmt: skip
+        assert words in notes
+    _, found = pages(table)
+    assert json.loads(records(found)[0]["metadata"]) == {"a": 7, "b": 14, "c": "x", "d": None, "j": 1, "v": 8}
+    copy = pump(table)
+    assert run(f"SELECT id, a, b, c, d, v FROM {copy}") == [(1, 7, 14, "x", None, 8)]
+
+
+def test_other_relations_are_refused_by_name() -> None:
+    table = filled(3)
+    parts, leaf, view, old, child, matview = (fresh() for _ in range(6))
+    run(
+        f"CREATE TABLE {parts} (id int PRIMARY KEY, e vector(1)) PARTITION BY RANGE (id)",
+        f"CREATE TABLE {leaf} PARTITION OF {parts} FOR VALUES FROM (0) TO (10)",
+        f"INSERT INTO {parts} VALUES (1, '[1]')",
+        f"CREATE VIEW {view} AS SELECT * FROM {table}",
+        f"CREATE MATERIALIZED VIEW {matview} AS SELECT * FROM {table}",
+        f"CREATE TABLE {old} (id int PRIMARY KEY, e vector(1))",
+        f"CREATE TABLE {child} () INHERITS ({old})",
+    )
+    listed = {summary.name: summary.detail for summary in CONNECTOR.collections(server_place())}
+    for name, words in [(parts, "partitioned table"), (view, "view"), (matview, "materialized view"), (old, child)]:
+        with source(name) as reading, pytest.raises(NotRepresentable, match=words):
+            reading.describe()
+        assert name in listed
+    assert [row["id"] for row in records(pages(leaf)[1])] == ["1"]
+    assert listed[parts] == "partitioned table, vector(1)"
+
+
+# ---- names ----
+
+NAMES = [
+    "With Space", "UPPER", "select", 'quo"te', "it's", "semi;colon", "dot.ted", "per%cent %s %(x)s", "\u00e9 \u65e5",
+    "back\\slash", "new\nline", "a" * 63, "\u00e9" * 31, '"', '""', "$1", "{}", "--", "/*", 'x"; drop table canary; --',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_table_schema_column_and_field_is_only_a_name(name: str) -> None:
+    run("CREATE TABLE IF NOT EXISTS canary (id int)")
+    names = sql.Identifier(name)
+    with connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(names))
+        connection.execute(
+            sql.SQL("CREATE TABLE {0}.{0} ({0} int PRIMARY KEY, e vector(2), {1} text, {2} int[], {3} jsonb)").format(
+                names, *(sql.Identifier(prefix + name[: 63 - 2 * len(name.encode()) // len(name)]) for prefix in "tuv")
+            )
+        )
+        connection.execute(sql.SQL("INSERT INTO {0}.{0} VALUES (1, '[1,2]', 'x', '{{1}}', '[]')").format(names))
+        connection.execute(sql.SQL("CREATE INDEX ON {0}.{0} USING hnsw (e vector_l2_ops)").format(names))
+    options = {"schema": name}
+    listed = [summary.name for summary in CONNECTOR.collections(server_place(**options))]
+    assert listed == [name]
+    collection, found = pages(name, **options)
+    assert collection.vectors[0].metric == "l2"
+    assert collection.key[0].name == name
+    quoted = ".".join(['"' + name.replace('"', '""') + '"'] * 2)
+    assert records(pages(quoted)[1]) == records(found)
+    with source(quoted) as reading:
+        reading.snapshot()
+        assert reading.fetch([("", "1")]).num_rows == 1
+        assert [k.column("id").to_pylist() for k in reading.keys()] == [["1"]]
+    assert run("SELECT count(*) FROM canary") == [(0,)]
+
+
+def test_tables_are_found_along_the_search_path_and_never_folded() -> None:
+    name = fresh("Mixed")
+    with connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, e vector(1))").format(sql.Identifier(name)))
+    assert pages(name)[0].name == name
+    assert pages(f"public.{name}")[0].name == f"public.{name}"
+    for wrong in (name.lower(), f"PUBLIC.{name}", f" {name}"):
+        with source(wrong) as reading, pytest.raises(NotFound, match=name):
+            reading.describe()
+    with pytest.raises(UsageError), source('"x') as reading:
+        reading.describe()
+    with pytest.raises(UsageError), source("a.b", None) as reading, source('"a"."b"."c"') as other:
+        other.describe()
+
+
+# ---- the snapshot ----
+
+
+def _write(table: str, seed: int, rows: int) -> None:
+    """Insert, update, delete, and move rows around, in many transactions."""
+    rng = random.Random(seed)
+    with connect(autocommit=True) as connection:
+        for n in range(25):
+            i = rng.randrange(1, rows)
+            connection.execute(f"UPDATE {table} SET pad = 'changed', n = -n WHERE id BETWEEN {i} AND {i + 40}".encode())
+            connection.execute(f"DELETE FROM {table} WHERE id % 97 = {rng.randrange(97)}".encode())
+            connection.execute(
+                f"INSERT INTO {table} SELECT {10**6 + seed * 10**4 + n * 10} + g, 0, 'new', NULL"
+                " FROM generate_series(1, 5) g".encode()
+            )
+
+
+def _contents(batches: list[pa.RecordBatch]) -> dict[str, tuple[str, Any]]:
+    out = {row["id"]: (row["metadata"], row["vector_e"]) for row in records(batches)}
+    assert len(out) == sum(batch.num_rows for batch in batches), "an id came twice"
+    return out
+
+
+@pytest.mark.parametrize("parts", [1, 7])
+def test_a_scan_under_writes_equals_the_snapshot_exactly(parts: int) -> None:
+    rows = 6_000
+    table = filled(rows)
+    wanted = _contents(pages(table)[1])
+    writers = [threading.Thread(target=_write, args=(table, seed, rows)) for seed in (1, 2)]
+    with source(table) as coordinator:
+        token = coordinator.snapshot()
+        ranges = coordinator.partitions(-(-rows // parts), token)
+        assert len(ranges) == parts
+        for writer in writers:
+            writer.start()
+        got = []
+        for part in reversed(ranges):
+            # A worker of its own for every range, while the rows move.
+            with source(table) as worker:
+                worker.attach(json.loads(json.dumps(token)))
+                got += [page.batch for page in worker.scan(part, None, 50)]
+                assert worker.count() == rows
+                time.sleep(0.05)
+        for writer in writers:
+            writer.join()
+        assert coordinator.count() == rows
+        assert coordinator.describe().count == rows
+        assert coordinator.fetch([("", "97")]).num_rows == 1
+    assert _contents(got) == wanted
+    assert _contents(pages(table)[1]) != wanted
+
+
+@pytest.mark.parametrize("target_rows", [1, 13, 1_000, 10**9])
+def test_ranges_of_pages_are_disjoint_and_complete(target_rows: int) -> None:
+    table = filled(500)
+    # Dead rows and holes move what the pages hold.
+    run(f"DELETE FROM {table} WHERE id % 3 = 0", f"VACUUM {table}", f"UPDATE {table} SET n = 0 WHERE id % 5 = 0")
+    with source(table) as reading:
+        token = reading.snapshot()
+        ranges = reading.partitions(target_rows, token)
+        assert ranges == reading.partitions(target_rows, json.loads(json.dumps(token)))
+        assert ranges[0]["from"] == 0
+        assert ranges[-1]["to"] is None
+        assert [r["to"] for r in ranges[:-1]] == [r["from"] for r in ranges[1:]]
+        assert all(r["from"] < r["to"] for r in ranges[:-1])
+        seen = [page.batch for part in ranges for page in reading.scan(part, None, 100)]
+    assert sorted(int(row["id"]) for row in records(seen)) == [i for i in range(1, 501) if i % 3]
+
+
+def test_the_last_range_is_open_for_pages_behind_the_counted_ones() -> None:
+    table = filled(50)
+    with source(table) as reading:
+        token = reading.snapshot()
+        fewer = {**token, "pages": 1}
+        assert [r["to"] for r in reading.partitions(10, fewer)][-1] is None
+        seen = [page for part in reading.partitions(10, fewer) for page in reading.scan(part, None, 10)]
+    assert sum(page.batch.num_rows for page in seen) == 50
+
+
+def test_order_is_that_of_the_heap_whatever_the_page_size_and_partitions() -> None:
+    table = filled(3_000)
+    run(f"UPDATE {table} SET n = n WHERE id % 7 = 0", f"CREATE INDEX ON {table} (n DESC)", f"VACUUM ANALYZE {table}")
+    wanted = [str(i) for (i,) in run(f"SELECT id FROM {table} ORDER BY ctid")]
+    for target_rows, page_rows in ((10**9, 10**6), (10**9, 7), (200, 113), (1, 1_000)):
+        found = [row["id"] for row in records(pages(table, target_rows, page_rows)[1])]
+        assert found == wanted
+    filtered = [str(i) for (i,) in run(f"SELECT id FROM {table} WHERE n > 2500 ORDER BY ctid")]
+    assert [row["id"] for row in records(pages(table, 100, 13, where="n > 2500")[1])] == filtered
+
+
+def test_ranges_are_read_by_tid_range_scans() -> None:
+    table = filled(3_000)
+    with source(table) as reading:
+        token = reading.snapshot()
+        part = reading.partitions(500, token)[2]
+        list(reading.scan(part, None, 100))
+    condition = f"ctid >= '({part['from']},0)' AND ctid < '({part['to']},0)'"
+    plan = run(f"EXPLAIN SELECT * FROM ONLY {table} WHERE {condition}")
+    assert any("Tid Range Scan" in line for (line,) in plan)
+
+
+def test_a_snapshot_lives_as_long_as_its_coordinator() -> None:
+    table = filled(10)
+    coordinator = source(table)
+    token = coordinator.snapshot()
+    with source(table) as worker:
+        assert worker.alive(token)
+        assert worker.alive(token)
+    coordinator.close()
+    with source(table) as worker:
+        assert not worker.alive(token)
+        with pytest.raises(Unavailable, match="is gone"):
+            worker.attach(token)
+    assert not source(table).alive({**token, "snapshot": "nonsense'; drop table x; --"})
+    assert not source(table).alive({**token, "snapshot": ""})
+
+
+def test_a_name_of_a_snapshot_that_is_given_out_again_is_not_taken_for_it() -> None:
+    table = filled(10)
+    with source(table) as coordinator:
+        token = coordinator.snapshot()
+        stale = {**token, "xids": "3:3:"}
+        with source(table) as worker:
+            assert not worker.alive(stale)
+            with pytest.raises(Unavailable):
+                worker.attach(stale)
+
+
+def test_a_killed_coordinator_ends_the_scan_with_a_typed_error() -> None:
+    table = filled(2_000)
+    with source(table) as coordinator, source(table) as late:
+        token = coordinator.snapshot()
+        run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vecport'"
+            " AND state LIKE 'idle in transaction%'"
+        )
+        with pytest.raises(Unavailable):
+            late.attach(token)
+        with pytest.raises(Unavailable):
+            list(coordinator.scan({"from": 0, "to": None}, None, 100))
+
+
+def test_a_killed_worker_ends_its_scan_with_a_typed_error() -> None:
+    table = filled(20_000, dim=64)
+    with source(table) as coordinator:
+        token = coordinator.snapshot()
+        with source(table) as worker:
+            worker.attach(token)
+            scan = worker.scan({"from": 0, "to": None}, None, 100)
+            next(scan)
+            run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY (SELECT \"id\"%'")
+            with pytest.raises(Unavailable):
+                list(scan)
+        with source(table) as other:
+            other.attach(token)
+            again = list(other.scan({"from": 0, "to": None}, None, 1_000))
+    assert sum(page.batch.num_rows for page in again) == 20_000
+
+
+def test_the_table_is_locked_against_changes_of_its_definition() -> None:
+    table = filled(10)
+    with source(table) as coordinator:
+        coordinator.snapshot()
+        for statement in (f"TRUNCATE {table}", f"ALTER TABLE {table} ADD COLUMN x int", f"DROP TABLE {table}"):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                _with_timeout(statement)
+        run(f"UPDATE {table} SET n = 1")
+    _with_timeout(f"ALTER TABLE {table} ADD COLUMN x int")
+
+
+def _with_timeout(statement: str) -> None:
+    with connect(autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '50ms'")
+        connection.execute(statement.encode())
+
+
+def test_a_change_between_description_and_snapshot_is_found() -> None:
+    table = filled(10)
+    with source(table) as coordinator:
+        coordinator.describe()
+        run(f"ALTER TABLE {table} ADD COLUMN x int")
+        with pytest.raises(IntegrityError, match="changed between"):
+            coordinator.snapshot()
+    with source(table) as coordinator:
+        token = coordinator.snapshot()
+        with source(table, id_column="n") as worker, pytest.raises(IntegrityError, match="not the one"):
+            worker.attach(token)
+
+
+def test_reading_writes_nothing() -> None:
+    table = filled(100)
+    before = run("SELECT pg_current_xact_id_if_assigned(), txid_snapshot_xmax(txid_current_snapshot())")
+    pages(table, 30)
+    after = run("SELECT pg_current_xact_id_if_assigned(), txid_snapshot_xmax(txid_current_snapshot())")
+    assert before == after, "a transaction id was used"
+
+
+# ---- rows ----
+
+
+@pytest.mark.parametrize("nulls", ["id % 3 = 0", "true", "id = 1", "id > 90", "false"])
+@pytest.mark.parametrize("page_rows", [7, 1_000])
+def test_null_vectors_stay_with_their_rows(nulls: str, page_rows: int) -> None:
+    table = filled(100)
+    run(f"UPDATE {table} SET e = NULL WHERE {nulls}")
+    absent = {str(i) for (i,) in run(f"SELECT id FROM {table} WHERE e IS NULL")}
+    collection, found = pages(table, page_rows=page_rows)
+    for batch in found:
+        matrix, valid = dense_matrix(batch.column("vector_e"), collection.vectors[0])
+        ids = np.array([int(i) for i in batch.column("id").to_pylist()])
+        assert {str(i) for i in ids[~valid]} == absent & set(map(str, ids))
+        assert (matrix == ids[valid][:, None]).all()
+    assert rows(pump(table)) == rows(table)
+
+
+def test_vectors_are_bit_for_bit() -> None:
+    patterns = np.array([0x80000000, 1, 0x80000001, 0x7F7FFFFF, 0x00800000, 0x3DCCCCCD, 0x15AE43FD], np.uint32)
+    table = fresh()
+    run(f"CREATE TABLE {table} (id int PRIMARY KEY, e vector(7))")
+    text = "[" + ",".join(repr(float(x)) for x in patterns.view(np.float32)) + "]"
+    run(f"INSERT INTO {table} VALUES (1, '{text}')")
+    for name in (table, pump(table)):
+        collection, (page,) = pages(name)
+        matrix, _ = dense_matrix(page.column("vector_e"), collection.vectors[0])
+        assert (matrix.view(np.uint32) == patterns).all()
+
+
+def test_tables_without_rows_or_vectors_are_read() -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} (id int PRIMARY KEY, e vector(3))")
+    assert pages(table)[1] == []
+    plain = fresh()
+    run(f"CREATE TABLE {plain} (id int PRIMARY KEY, t text)", f"INSERT INTO {plain} VALUES (1, 'x')")
+    collection, found = pages(plain)
+    assert collection.vectors == ()
+    assert records(found) == [{"id": "1", "namespace": "", "document": None, "metadata": '{"t":"x"}'}]
+    assert run(f"TABLE {pump(plain)}") == [(1, "x")]
+
+
+def test_memory_is_bounded_by_pages() -> None:
+    table = filled(30_000, dim=128)
+    with source(table) as reading:
+        reading.snapshot()
+        before = pa.total_allocated_bytes()
+        most = 0
+        for page in reading.scan({"from": 0, "to": None}, None, 500):
+            assert page.batch.num_rows <= 500
+            assert page.cursor is None
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 8 << 20, f"{most:,} bytes"
+
+
+def test_an_abandoned_scan_gives_up_its_connection_at_once() -> None:
+    table = filled(30_000, dim=128)
+    with source(table) as reading:
+        reading.snapshot()
+        scan = reading.scan({"from": 0, "to": None}, None, 100)
+        next(scan)
+        begin = time.monotonic()
+        scan.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - begin < 1
+        assert sum(page.batch.num_rows for page in reading.scan({"from": 0, "to": None}, None, 10_000)) == 30_000
+
+
+def test_fetch_finds_keys_and_only_keys() -> None:
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (id varchar(3) PRIMARY KEY, e vector(1))",
+        f"INSERT INTO {table} SELECT i::text, '[1]' FROM generate_series(1, 300) i",
+    )
+    with source(table) as reading:
+        reading.snapshot()
+        # A cast to varchar(3) would cut 1234 down to 123.
+        got = reading.fetch([("", "1234"), ("", "7"), ("", "a\0b"), ("other", "8"), ("", ""), ("", "7 ")])
+        assert got.column("id").to_pylist() == ["7"]
+        many = reading.fetch([("", str(i)) for i in range(25_000)])
+        assert many.num_rows == 300
+    numbers = filled(5)
+    with source(numbers) as reading:
+        reading.snapshot()
+        asked = ["5", "05", "x", "99999999999999999999999", "-1", "5.0", str(uuid.uuid4()), ""]
+        assert reading.fetch([("", text) for text in asked]).column("id").to_pylist() == ["5"]
+
+
+# ---- where ----
+
+
+def test_where_selects_and_its_mistakes_are_named() -> None:
+    table = filled(100)
+    _, found = pages(table, 10, where="n % 10 = 0 OR pad LIKE '%y%' -- a comment")
+    assert [row["id"] for row in records(found)] == [str(i) for i in range(10, 101, 10)]
+    with source(table, "n = 7") as reading:
+        reading.snapshot()
+        assert reading.fetch([("", "7"), ("", "8")]).num_rows == 1
+        assert [k.num_rows for k in reading.keys()] == [1]
+    for wrong in ("nothing = 1", "n =", "n", "n = 'x'", "true) OR (true; SELECT 1", "n = $1", "count(*) > 1"):
+        with source(table, wrong) as reading, pytest.raises(UsageError, match="--where"):
+            reading.describe()
+    with pytest.raises(UsageError, match="namespaces"):
+        CONNECTOR.open_source(server_place(), table, Selection(namespaces=("a",)))
+
+
+def test_where_cannot_write() -> None:
+    table = filled(10)
+    run(
+        f"CREATE OR REPLACE FUNCTION wipe() RETURNS bool LANGUAGE sql AS 'DELETE FROM {table}; SELECT true'",
+    )
+    with source(table, "wipe()") as reading, pytest.raises(UsageError, match="read-only"):
+        reading.describe()
+    assert run(f"SELECT count(*) FROM {table}") == [(10,)]
+
+
+# ---- permissions, encodings, places ----
+
+
+def test_row_level_security_is_an_error_and_not_a_smaller_table() -> None:
+    table = filled(10)
+    run(
+        "DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"GRANT SELECT ON {table} TO reader",
+    )
+    place = _as_role("reader")
+    with source(table, place=place) as reading:
+        assert reading.describe().count == 10
+    run(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY", f"CREATE POLICY few ON {table} USING (id < 3)")
+    with source(table, place=place) as reading, pytest.raises(AuthenticationFailed, match="row-level security"):
+        reading.describe()
+    with source(table) as reading:
+        assert any("policy few" in note for note in reading.describe().notes)
+
+
+def test_a_missing_permission_names_the_table() -> None:
+    table = filled(10)
+    run("DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    with source(table, place=_as_role("reader")) as reading:
+        with pytest.raises(AuthenticationFailed, match=f"permission denied for table {table}"):
+            reading.describe()
+        with pytest.raises(AuthenticationFailed):
+            reading.snapshot()
+
+
+def _as_role(name: str) -> Any:
+    from dataclasses import replace
+
+    return replace(server_place(), user=name)
+
+
+def other_dsn(database: str) -> str:
+    return psycopg.conninfo.make_conninfo(dsn(), dbname=database)
+
+
+def test_text_of_an_unknown_encoding_is_refused() -> None:
+    run("DROP DATABASE IF EXISTS bytes", "CREATE DATABASE bytes ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    with psycopg.connect(other_dsn("bytes"), autocommit=True) as connection:
+        connection.execute("SET client_encoding = 'SQL_ASCII'")
+        connection.execute("CREATE TABLE good (id int PRIMARY KEY, t text)")
+        connection.execute("CREATE TABLE bad (id text PRIMARY KEY)")
+        connection.execute(b"INSERT INTO good VALUES (1, '\xc3\xa9')")
+        connection.execute(b"INSERT INTO bad VALUES ('\xe9')")
+    place = other_database("bytes")
+    with source("good", place=place) as reading:
+        reading.snapshot()
+        (page,) = reading.scan({"from": 0, "to": None}, None, 10)
+        assert page.batch.column("metadata").to_pylist() == ['{"t":"\u00e9"}']
+    with source("bad", place=place) as reading:
+        reading.snapshot()
+        with pytest.raises(NotRepresentable, match="not UTF-8"):
+            list(reading.scan({"from": 0, "to": None}, None, 10))
+
+
+def test_text_of_another_encoding_is_converted() -> None:
+    run("DROP DATABASE IF EXISTS latin", "CREATE DATABASE latin ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    with psycopg.connect(other_dsn("latin"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE words (id int PRIMARY KEY, t text)")
+        connection.execute("INSERT INTO words VALUES (1, '\u00e9')")
+    with source("words", place=other_database("latin")) as reading:
+        reading.snapshot()
+        (page,) = reading.scan({"from": 0, "to": None}, None, 10)
+    assert page.batch.column("metadata").to_pylist() == ['{"t":"\u00e9"}']
+
+
+def test_what_is_missing_is_said() -> None:
+    table = filled(1)
+    with source("missing") as reading, pytest.raises(NotFound, match=table) as caught:
+        reading.describe()
+    assert caught.value.exit_code == 10
+    with source(table, place=other_database("nowhere")) as reading, pytest.raises(NotFound, match="nowhere"):
+        reading.describe()
+    with source("_vecport_ack") as reading, pytest.raises(UsageError):
+        reading.describe()
+
+
+def test_a_table_of_vecport_that_was_changed_is_read_as_it_is() -> None:
+    collection, batches = free(3)
+    load(collection, batches, passport={"a": 1})
+    with source(collection.name) as reading:
+        found = reading.describe()
+    assert (found.collection.fields, found.collection.key) == (None, ())
+    assert found.passport == {"a": 1}
+    on_table("ALTER TABLE {} ADD COLUMN more int", collection.name)
+    with source(collection.name) as reading:
+        found = reading.describe()
+    assert [field.name for field in found.collection.fields or ()] == ["metadata", "more"]
+    assert found.passport is None
+    assert any("'more' is not known" in note for note in found.notes)
+    on_table("ALTER TABLE {} DROP COLUMN more", collection.name)
+    with source(collection.name) as reading:
+        assert reading.describe().passport == {"a": 1}
+    for broken in ("vecport: ", "vecport: {}", "vecport: [1]", 'vecport: {"vecport":99}', "vecport: {" + "[" * 5_000):
+        run(f"COMMENT ON TABLE {collection.name} IS '{broken}'")
+        with source(collection.name) as reading:
+            assert reading.describe().passport is None

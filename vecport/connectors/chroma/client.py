@@ -1,0 +1,260 @@
+"""Chroma clients: how they are opened and closed, and what their errors mean.
+
+Facts from chromadb 1.5.9: ``api/shared_system_client.py`` (clients of one path share one system, counted),
+``config.py`` (settings also come from ``.env`` and the environment), ``api/fastapi.py`` (no time limits),
+``api/base_http_client.py`` (errors without a known name are bare exceptions).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import (
+    AuthenticationFailed,
+    Locked,
+    NotFound,
+    NotRepresentable,
+    Unavailable,
+    UsageError,
+    VecportError,
+)
+from ..address import Place
+from . import folder
+
+CLOUD: Final = "trychroma.com"
+CLOUD_ROWS: Final = 300
+"""Records that Chroma Cloud takes or gives in one request (docs.trychroma.com/cloud/quotas-limits)."""
+DEFAULT_TENANT: Final = "default_tenant"
+DEFAULT_DATABASE: Final = "default_database"
+
+_CONNECT_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 600.0
+_NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
+_REFUSED: Final = ("ChromaAuthError", "AuthorizationError")
+_BUSY: Final = ("RateLimitError",)
+_NO_CONNECTION: Final = "Could not connect to a Chroma server"
+
+
+def is_cloud(place: Place) -> bool:
+    """Whether the address is one of Chroma Cloud."""
+    return place.host == CLOUD or place.host.endswith("." + CLOUD)
+
+
+def tenant_and_database(place: Place) -> tuple[str | None, str | None]:
+    """The chosen or default tenant and database; None where Chroma Cloud derives them from the key."""
+    cloud = is_cloud(place)
+    tenant = place.option("tenant") or (None if cloud else DEFAULT_TENANT)
+    database = place.option("database") or (None if cloud else DEFAULT_DATABASE)
+    return tenant, database
+
+
+def open_folder(folder: str | os.PathLike[str], place: Place) -> Any:
+    """Open a folder with a client of this process; Chroma creates it when it is not there.
+
+    Args:
+        folder: what to open: a copy for reading, the place itself for writing.
+        place: names tenant and database.
+
+    Returns:
+        A ``chromadb.ClientAPI``; to be given to ``close``.
+    """
+    import chromadb
+
+    tenant, database = tenant_and_database(place)
+    path = os.path.realpath(folder)
+    with translated(place.text):
+        settings = _settings(chroma_api_impl="chromadb.api.rust.RustBindingsAPI")
+        return chromadb.PersistentClient(Path(path), settings, tenant or DEFAULT_TENANT, database or DEFAULT_DATABASE)
+
+
+def open_server(place: Place) -> Any:
+    """Connect to a server.
+
+    Raises:
+        UsageError: a key without TLS to another machine, or a user name in the address.
+        Unavailable: no answer within seconds.
+        AuthenticationFailed: the key was refused.
+        NotFound: it is no Chroma server, or tenant or database do not exist.
+    """
+    import chromadb
+    import httpx
+
+    url, headers = _url(place), _headers(place)
+    tenant, database = tenant_and_database(place)
+    with translated(place.text):
+        _probe(url, headers)
+        settings = _settings(
+            chroma_api_impl="chromadb.api.fastapi.FastAPI",
+            chroma_server_host=url,
+            chroma_server_http_port=place.port or (443 if place.tls else 8000),
+            chroma_overwrite_singleton_tenant_database_access_from_auth=is_cloud(place),
+        )
+        client = chromadb.HttpClient(
+            url,
+            settings.chroma_server_http_port,
+            place.tls,
+            dict(headers),
+            settings,
+            tenant or DEFAULT_TENANT,
+            database or DEFAULT_DATABASE,
+        )
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if session is not None:
+        # The client waits for ever by default.
+        session.timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+    return client
+
+
+def close(client: Any) -> None:
+    """Release a client; the last one of a path releases SQLite, the index files and their threads.
+
+    The engine's threads close their files a few milliseconds after the client has returned; this waits for them, so
+    that the folder can be removed or opened by another process.
+    """
+    if client is None:
+        return
+    settings = client.get_settings()
+    client.close()
+    if settings.is_persistent:
+        folder.wait_until_released(settings.persist_directory)
+
+
+def check_key_travels_safely(place: Place) -> None:
+    """Raise ``UsageError`` when a key would go over plain HTTP to another machine."""
+    if place.option("api-key") and not place.tls and not place.loopback:
+        raise UsageError(
+            f"the api key for {place.host} would travel without encryption",
+            why="the address says plain http, and everybody on the way could read the key",
+            safe="nothing was sent",
+            next=f"use TLS: {place.text.replace('chroma://', 'chroma+https://', 1)}",
+        )
+
+
+def _url(place: Place) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    scheme, port = ("https", place.port or 443) if place.tls else ("http", place.port or 8000)
+    return f"{scheme}://{host}:{port}" + (f"/{place.path.rstrip('/')}" if place.path.strip("/") else "")
+
+
+def _headers(place: Place) -> Mapping[str, str]:
+    if place.user or place.password:
+        raise UsageError(
+            f"the address {place.text} names a user",
+            why="Chroma takes a key and no user name",
+            next="leave the user out, and put the key into the environment: CHROMA_API_KEY",
+        )
+    check_key_travels_safely(place)
+    key = place.option("api-key")
+    return {"X-Chroma-Token": key, "Authorization": f"Bearer {key}"} if key else {}
+
+
+def _settings(**values: Any) -> Any:
+    """Settings that neither ``.env`` nor the environment change where it matters; ``environment`` marks them ours."""
+    from chromadb.config import Settings
+
+    return Settings(
+        _env_file=None,
+        environment="vecport",
+        anonymized_telemetry=False,
+        allow_reset=False,
+        migrations="apply",
+        chroma_client_auth_provider=None,
+        chroma_client_auth_credentials=None,
+        chroma_otel_collection_endpoint="",
+        **{"chroma_server_host": None, "chroma_server_http_port": None, "chroma_server_headers": None, **values},
+    )
+
+
+def _probe(url: str, headers: Mapping[str, str]) -> None:
+    """Ask for a heartbeat with a time limit, which the client itself does not have."""
+    import httpx
+
+    response = httpx.get(f"{url}/api/v2/heartbeat", headers=dict(headers), timeout=_CONNECT_SECONDS)
+    if response.status_code not in (401, 403, 429) and response.status_code < 500:
+        try:
+            answer = response.json()
+            beats = isinstance(answer, dict) and any("heartbeat" in key for key in answer)
+        except ValueError:
+            beats = False
+        if not beats:
+            raise NotFound(
+                f"{url} is no Chroma server of version 1",
+                why=f"GET /api/v2/heartbeat answered with status {response.status_code} and something else",
+                safe="nothing was read or written",
+                next="check host and port; servers older than 1.0 have to be upgraded first",
+            )
+    response.raise_for_status()
+
+
+@contextmanager
+def translated(where: str, safe: str = "nothing was changed") -> Iterator[None]:
+    """Turn errors of the client into errors of vecport.
+
+    Args:
+        where: the address, as it may be shown.
+        safe: what the message says is safe now.
+    """
+    try:
+        yield
+    except VecportError:
+        raise
+    except Exception as e:
+        raise _translate(e, where, safe) from e
+    except BaseException as e:
+        # A panic of the Rust engine is no Exception.
+        if type(e).__name__ != "PanicException":
+            raise
+        raise VecportError(f"the Chroma engine of {where} broke down", why=_first_line(e), safe=safe) from e
+
+
+def _translate(error: Exception, where: str, safe: str) -> VecportError:
+    import httpx
+
+    names = {cls.__name__ for cls in type(error).__mro__}
+    text = _first_line(error)
+    status = _status(error)
+    if status in (401, 403) or names & set(_REFUSED):
+        return AuthenticationFailed(
+            f"{where} refused the api key",
+            why=text or f"HTTP status {status}",
+            safe=safe,
+            next="put a valid key into the environment: CHROMA_API_KEY; and check the options tenant and database",
+        )
+    connection = any(isinstance(e, httpx.TransportError | ConnectionError) for e in _chain(error))
+    if connection or text.startswith(_NO_CONNECTION) or status in (429, 500, 502, 503, 504) or names & set(_BUSY):
+        return Unavailable(
+            f"{where} does not answer",
+            why=text or f"HTTP status {status}",
+            safe=safe,
+            next="check that the server runs and that host and port are right, then run the same command again",
+        )
+    if names & set(_NOT_FOUND) or status == 404:
+        return NotFound(f"{where}: not found", why=text, safe=safe, next="vecport ls shows what is there")
+    if "QuotaError" in names:
+        return NotRepresentable(f"{where}: the quota does not allow it", why=text, safe=safe)
+    if "database is locked" in text:
+        return Locked(f"{where} is locked", why=text, safe=safe, next="stop the application that holds it")
+    return VecportError(f"{where}: Chroma failed", why=f"{type(error).__name__}: {text}", safe=safe)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error, which the client wraps into bare exceptions."""
+    for e in _chain(error):
+        status = getattr(getattr(e, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]

@@ -1,0 +1,81 @@
+"""The Chroma connector: places, options, and which session reads or writes them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ...errors import NotRepresentable, UsageError
+from ..address import Place
+from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from . import client as clients
+from . import folder
+from .source import ChromaFolderSource, ChromaServerSource, ChromaSource, facts, list_collections
+from .target import ChromaFolderTarget, ChromaServerTarget, ChromaTarget
+
+
+class ChromaConnector(Connector):
+    """Chroma folders and servers. Folders are read from a copy; servers are read live."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="chroma",
+        title="Chroma",
+        schemes=("chroma",),
+        extra="chroma",
+        modules=("chromadb",),
+        example="chroma:./folder",
+        options=(
+            Option("tenant", "Tenant that holds the database.", env=("CHROMA_TENANT",)),
+            Option("database", "Database that holds the collection.", env=("CHROMA_DATABASE",)),
+            Option("api-key", "Key for a server that asks for one.", secret=True, env=("CHROMA_API_KEY",)),
+        ),
+        tls_suffix="+https",
+        where="""a JSON object in Chroma's where language, as {"year": {"$gte": 2020}}""",
+    )
+    source: ClassVar[type[Source] | None] = ChromaSource
+    target: ClassVar[type[Target] | None] = ChromaTarget
+
+    def collections(self, place: Place) -> list[CollectionSummary]:
+        _check(place)
+        copy = folder.take_copy(folder.find(place.path), None) if place.local else None
+        client = None
+        try:
+            client = clients.open_folder(copy.path, place) if copy else clients.open_server(place)
+            found = []
+            for collection in list_collections(client, place):
+                with clients.translated(place.text):
+                    rows = int(collection.count())
+                found.append(CollectionSummary(collection.name, rows, _detail(collection, place)))
+            return sorted(found, key=lambda c: c.name)
+        finally:
+            clients.close(client)
+            if copy is not None:
+                copy.release()
+
+    def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
+        _check(place)
+        return (ChromaFolderSource if place.local else ChromaServerSource)(place, collection, selection)
+
+    def open_target(self, place: Place, collection: str) -> Target:
+        _check(place)
+        return (ChromaFolderTarget if place.local else ChromaServerTarget)(place, collection)
+
+    def recognises(self, path: str) -> bool:
+        return folder.is_chroma(path)
+
+
+def _check(place: Place) -> None:
+    if place.local and not place.path:
+        raise UsageError(
+            f"the address {place.text} names no place",
+            next="write chroma:./folder for a folder, chroma://host:8000 for a server",
+        )
+    if not place.local:
+        clients.check_key_travels_safely(place)
+
+
+def _detail(collection: object, place: Place) -> str:
+    try:
+        vectors = facts(collection, place, probe=False).collection.vectors
+    except NotRepresentable as e:
+        return e.what
+    return ", ".join(f"{v.dim} dimensions, {v.metric}" for v in vectors)

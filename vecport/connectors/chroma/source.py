@@ -1,0 +1,647 @@
+"""Reading a Chroma collection: list the ids once, then fetch them in chunks.
+
+Chroma has no cursor. ``get(include=[])`` names all ids fast and in storage order; ``get(ids=...)`` answers in storage
+order too, whatever was asked, and leaves out what it does not have. ``get(offset=...)`` alone would skip records
+when others are deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ...errors import Incomplete, IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
+from ...model import canonical
+from ...model.batch import dense_array, make_page, page_schema
+from ...model.capabilities import SourceCapabilities
+from ...model.collection import Collection, VectorField
+from ..address import Place
+from ..base import Description, Json, Page, Selection, Source
+from . import client as clients
+from . import folder
+from .values import COSINE_BOUND, PASSPORT_KEY, SPACES
+
+PARTS: Final = ("embeddings", "documents", "metadatas", "uris")
+#: With metadata, more ids than this in one request exceed what SQLite takes ("too many SQL variables").
+MOST_ROWS: Final = 5_000
+EVERYTHING: Final = Selection()
+_COLLECTIONS_AT_ONCE: Final = 100
+_LIST_PAGE: Final = 100_000
+_LISTINGS: Final = 3
+_HNSW: Final = ("space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold")
+_SPANN: Final = ("space", "ef_construction", "ef_search", "max_neighbors", "search_nprobe", "write_nprobe")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What Chroma itself says of a collection."""
+
+    collection: Collection
+    passport: Mapping[str, Json] | None
+    notes: tuple[str, ...]
+
+
+def open_collection(client: Any, name: str, place: Place) -> Any:
+    """Return the ``chromadb.Collection``, without any embedding function, so that no model is loaded.
+
+    Raises:
+        NotFound: naming the collections that exist.
+    """
+    with clients.translated(place.text):
+        try:
+            return client.get_collection(name, embedding_function=None)
+        except Exception as e:
+            if type(e).__name__ not in ("NotFoundError", "InvalidCollectionException"):
+                raise
+    there = ", ".join(sorted(repr(m.name) for m in islice(list_collections(client, place), 20))) or "none"
+    raise NotFound(
+        f"collection {name!r} is not in {place.text}",
+        why=f"collections there: {there}",
+        safe="nothing was created",
+        next="choose one with -c/--collection; other tenants and databases are options tenant and database",
+    )
+
+
+def list_collections(client: Any, place: Place) -> Iterator[Any]:
+    """Yield every ``chromadb.Collection`` of the tenant's database."""
+    offset = 0
+    while True:
+        with clients.translated(place.text):
+            found = client.list_collections(limit=_COLLECTIONS_AT_ONCE, offset=offset)
+        yield from found
+        if not found:
+            return
+        offset += len(found)
+
+
+def facts(collection: Any, place: Place, *, probe: bool = True) -> Facts:
+    """Describe a collection.
+
+    Args:
+        collection: a ``chromadb.Collection``, just fetched.
+        place: for messages.
+        probe: whether a search may be made to find out the true metric of a collection of an old version.
+
+    Raises:
+        NotRepresentable: sparse vectors, or a space that is not known.
+    """
+    model = collection.get_model()
+    notes: list[str] = []
+    _refuse_sparse_index(model)
+    metadata = dict(model.metadata or {})
+    passport = _passport(metadata, notes)
+    configuration = model.configuration_json or {}
+    metric = _metric(collection, configuration, metadata, place, notes, probe)
+    embedder = _embedder(configuration)
+    vectors = _vectors(model.dimension, metric, embedder, passport, notes)
+    native = {
+        "configuration": _allowed(configuration),
+        "metadata": metadata,
+        **({"embedding_function": embedder} if embedder else {}),
+    }
+    return Facts(Collection(model.name, "string", vectors, native=native), passport, tuple(notes))
+
+
+def _refuse_sparse_index(model: Any) -> None:
+    for key, kinds in ((model.serialized_schema or {}).get("keys") or {}).items():
+        index = ((kinds or {}).get("sparse_vector") or {}).get("sparse_vector_index") or {}
+        if index.get("enabled"):
+            raise NotRepresentable(
+                f"collection {model.name!r}: sparse vectors under the metadata key {key!r} are not supported yet",
+                why="the collection's schema has a sparse vector index on that key",
+                safe="nothing was read",
+            )
+
+
+def _passport(metadata: dict[str, Any], notes: list[str]) -> Mapping[str, Json] | None:
+    """Take the passport out of the collection's metadata."""
+    text = metadata.get(PASSPORT_KEY)
+    if text is None:
+        return None
+    try:
+        passport = json.loads(text)
+        if isinstance(passport, dict):
+            del metadata[PASSPORT_KEY]
+            return passport
+    except (TypeError, ValueError):
+        pass
+    notes.append(f"the collection metadata key {PASSPORT_KEY!r} holds something that is no passport of vecport")
+    return None
+
+
+def _metric(
+    collection: Any,
+    configuration: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    place: Place,
+    notes: list[str],
+    probe: bool,
+) -> str:
+    """The metric of the index.
+
+    Collections made by versions before 1.0 keep their space in the metadata key ``hnsw:space``, and are searched by
+    it although their configuration shows the default; others had that key changed later, without effect. Where the
+    two differ, one search decides.
+    """
+    index = configuration.get("hnsw") or configuration.get("spann") or {}
+    space = index.get("space")
+    legacy = metadata.get("hnsw:space")
+    if configuration.get("spann"):
+        notes.append("a SPANN index of Chroma Cloud: whether its vectors come back bit by bit was not verified")
+    if legacy is not None and legacy != space:
+        found = _probe_space(collection, place) if probe else None
+        notes.append(
+            f"the configuration says space {space!r} and the metadata {legacy!r}: "
+            + (f"a search shows that {found!r} is used" if found else "which one is used cannot be told")
+        )
+        space = found
+    if space is None:
+        return "unknown"
+    if space not in SPACES:
+        raise NotRepresentable(
+            f"collection {collection.name!r}: the space {space!r} is not known", safe="nothing was read"
+        )
+    return SPACES[space]
+
+
+def _probe_space(collection: Any, place: Place) -> str | None:
+    """Find the space of an index by the distance between a record and multiples of its own vector."""
+    with clients.translated(place.text):
+        some = collection.get(limit=10, include=["embeddings"])
+        for id, vector in zip(some["ids"], np.asarray(some["embeddings"], np.float64), strict=True):
+            square = float(vector @ vector)
+            if not 1e-6 < square < 1e6:
+                continue
+            factor = 2.0 if abs(square - 1 / 3) > 0.1 else 3.0
+            query = (vector * factor).astype(np.float32)
+            answer = collection.query(query_embeddings=[query], ids=[id], n_results=1, include=["distances"])
+            distance = answer["distances"][0][0]
+            expected = {"l2": square * (factor - 1) ** 2, "cosine": 0.0, "ip": 1 - factor * square}
+            return min(expected, key=lambda name: abs(expected[name] - distance))
+    return None
+
+
+def _embedder(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """Name and model of the embedding function; nothing else of its settings is taken."""
+    function = configuration.get("embedding_function") or {}
+    settings = function.get("config") or {}
+    found = {"name": function.get("name"), "model": settings.get("model_name") or settings.get("model")}
+    return {k: v for k, v in found.items() if isinstance(v, str) and v}
+
+
+def _allowed(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for kind, names in (("hnsw", _HNSW), ("spann", _SPANN)):
+        values = configuration.get(kind)
+        if values:
+            out[kind] = {name: values[name] for name in names if values.get(name) is not None}
+    return out
+
+
+def _vectors(
+    dimension: int | None,
+    metric: str,
+    embedder: Mapping[str, str],
+    passport: Mapping[str, Json] | None,
+    notes: list[str],
+) -> tuple[VectorField, ...]:
+    if dimension is None:
+        dimension = _dimension_of_passport(passport)
+        notes.append(
+            "the collection never held a record, so Chroma does not know its dimension: "
+            + (f"{dimension}, as its passport says" if dimension else "it is described without a vector")
+        )
+    if not dimension:
+        return ()
+    cosine = metric == "cosine"
+    if cosine:
+        notes.append(
+            f"Chroma gives vectors of cosine collections back within a relative error of {COSINE_BOUND.relative:g}"
+        )
+    return (
+        VectorField(
+            name="",
+            dim=dimension,
+            metric=metric,
+            nullable=False,
+            fidelity="bounded" if cosine else "exact",
+            bound=COSINE_BOUND if cosine else None,
+            model=embedder.get("model") or embedder.get("name"),
+        ),
+    )
+
+
+def _dimension_of_passport(passport: Mapping[str, Json] | None) -> int | None:
+    try:
+        (vector,) = (passport or {})["collection"]["vectors"]
+        return int(vector["dim"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+class ChromaSource(Source):
+    """Reads one collection; ``ChromaFolderSource`` and ``ChromaServerSource`` say where from."""
+
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(page_rows=1_000)
+    _vectors_are_text: ClassVar[bool] = False
+
+    def __init__(self, place: Place, collection: str, selection: Selection) -> None:
+        self._place, self._name = place, collection
+        self._where = _parse_where(selection)
+        self._client: Any = None
+        self._found: Any = None
+        self._facts: Facts | None = None
+        self._places: tuple[Json, dict[str, int]] | None = None
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Return a client."""
+
+    @abstractmethod
+    def _version(self) -> str:
+        """Version of what is read."""
+
+    @property
+    def _most_rows(self) -> int:
+        return clients.CLOUD_ROWS if clients.is_cloud(self._place) else MOST_ROWS
+
+    def _collection(self) -> Any:
+        if self._found is None:
+            if self._client is None:
+                self._client = self._open()
+            self._found = open_collection(self._client, self._name, self._place)
+        return self._found
+
+    def _described(self) -> Facts:
+        if self._facts is None:
+            self._facts = facts(self._collection(), self._place)
+        return self._facts
+
+    def describe(self) -> Description:
+        self._found = self._facts = None
+        found = self._described()
+        return Description(found.collection, self.count(), found.passport, self._version(), found.notes)
+
+    def count(self) -> int:
+        if self._where is not None:
+            return sum(1 for _ in self._ids())
+        collection = self._collection()
+        with clients.translated(self._place.text):
+            return int(collection.count())
+
+    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+        self.attach(token)
+        ids = list(self._ids())
+        size = max(1, target_rows)
+        return [{"ids": ids[i : i + size]} for i in range(0, len(ids), size)]
+
+    def keys(self) -> Iterator[pa.RecordBatch]:
+        ids = self._ids()
+        while part := list(islice(ids, 10_000)):
+            columns = [pa.array(part, pa.string()), pa.array([""] * len(part), pa.string())]
+            yield pa.RecordBatch.from_arrays(columns, names=["id", "namespace"])
+
+    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        ids: list[str] = partition["ids"]
+        size = max(1, min(page_rows, self._most_rows))
+        missing: tuple[tuple[str, str], ...] = ()
+        for start in range(int(cursor or 0), len(ids), size):
+            asked = ids[start : start + size]
+            batch, gone = self._fetch(asked, None)
+            missing += tuple(("", id) for id in gone)
+            if batch.num_rows:
+                yield Page(batch, start + len(asked), missing)
+                missing = ()
+        if missing:
+            # No record is left to send these with, and they must not go unnamed.
+            yield Page(self._nothing(), len(ids), missing)
+
+    def behind(self, partition: Json, batch: pa.RecordBatch, key: tuple[str, str]) -> tuple[pa.RecordBatch, bool]:
+        """The place in the partition's own list of ids: it is found even when the record itself is gone."""
+        if self._places is None or self._places[0] is not partition:
+            self._places = (partition, {id: i for i, id in enumerate(partition["ids"])})
+        places = self._places[1]
+        last = places.get(key[1], -1)
+        here = [places[str(id)] for id in batch.column("id").to_pylist()]
+        first = next((i for i, place in enumerate(here) if place > last), len(here))
+        return batch.slice(first), bool(here) and here[-1] >= last
+
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
+        ids = list(dict.fromkeys(id for namespace, id in keys if id and not namespace))
+        size = self._most_rows
+        parts = [self._fetch(ids[i : i + size], self._where)[0] for i in range(0, len(ids), size)]
+        if not parts:
+            return self._nothing()
+        return _joined(parts)
+
+    def close(self) -> None:
+        client, self._client, self._found, self._facts = self._client, None, None, None
+        clients.close(client)
+
+    def _get(self, **how: Any) -> Any:
+        collection = self._collection()
+        with clients.translated(self._place.text):
+            try:
+                return collection.get(**how)
+            except Exception as e:
+                if how.get("where") is None or type(e).__name__ not in ("ValueError", "InvalidArgumentError"):
+                    raise
+                raise _bad_where(str(e).splitlines()[0]) from e
+
+    @abstractmethod
+    def _ids(self) -> Iterator[str]:
+        """Yield the ids of the selection once each, in storage order."""
+
+    def _fetch(self, asked: list[str], where: Any) -> tuple[pa.RecordBatch, list[str]]:
+        """Fetch records by id.
+
+        Args:
+            asked: ids without repetition, at most ``_most_rows``.
+            where: a filter that they must pass too.
+
+        Returns:
+            A page in the order asked, and the ids that do not exist, each asked for twice.
+        """
+        answer = self._get(ids=asked, where=where, include=list(PARTS))
+        pages = [self._page(answer, asked)]
+        missing = _without(asked, answer["ids"])
+        if missing and where is None:
+            again = self._get(ids=missing, include=list(PARTS))
+            pages.append(self._page(again, missing))
+            missing = _without(missing, again["ids"])
+        return _joined(pages), missing
+
+    def _nothing(self) -> pa.RecordBatch:
+        """A page without rows."""
+        return pa.RecordBatch.from_pylist([], schema=page_schema(self._described().collection))
+
+    def _page(self, answer: Any, asked: list[str]) -> pa.RecordBatch:
+        """Build a page from an answer, columns reordered as asked."""
+        collection = self._described().collection
+        ids: list[str] = answer["ids"]
+        _refuse_uris(ids, answer["uris"], self._name)
+        page = make_page(
+            collection,
+            ids=ids,
+            metadata=_metadata(ids, answer["metadatas"], self._name),
+            documents=answer["documents"],
+            vectors={v.name: dense_array(self._matrix(ids, answer["embeddings"], v), v) for v in collection.vectors},
+        )
+        if ids and not collection.vectors:
+            raise Incomplete(
+                f"collection {self._name!r} was empty when it was described",
+                why="records were added since, and the dump's schema has no vector",
+                safe="nothing of it was published",
+                next="run the same command again",
+            )
+        if ids == asked or not ids:
+            return page
+        place = {id: i for i, id in enumerate(ids)}
+        if len(place) != len(ids):
+            raise IntegrityError(f"collection {self._name!r}: Chroma gave a record twice for one id")
+        return page.take(pa.array([place[id] for id in asked if id in place], pa.int64()))
+
+    def _matrix(self, ids: list[str], embeddings: Any, field: VectorField) -> npt.NDArray[np.float32]:
+        """The answer's vectors as (n, dim) float32, which the client gives as float64.
+
+        Raises:
+            IntegrityError: a vector is missing or is no float32.
+        """
+        assert field.dim is not None
+        if not ids:
+            return np.empty((0, field.dim), np.float32)
+        wide = np.asarray(embeddings)
+        if wide.shape != (len(ids), field.dim) or wide.dtype.kind != "f":
+            raise IntegrityError(
+                f"Chroma gave vectors of shape {wide.shape}, expected ({len(ids)}, {field.dim})",
+                why="a record of this answer has no vector, or one of another dimension",
+            )
+        narrow = wide.astype(np.float32)
+        if self._vectors_are_text:
+            _settle_ties(narrow, wide.astype(np.float64, copy=False))
+        elif not np.array_equal(narrow, wide, equal_nan=True):
+            raise IntegrityError("Chroma gave a vector that is not of float32")
+        return narrow
+
+
+class ChromaServerSource(ChromaSource):
+    """Reads from a server what is there now; partitions hold their ids, so that a scan goes on after a kill."""
+
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(concurrency="processes", page_rows=1_000)
+    _vectors_are_text: ClassVar[bool] = True
+
+    def _open(self) -> Any:
+        return clients.open_server(self._place)
+
+    def _version(self) -> str:
+        with clients.translated(self._place.text):
+            return str(self._client.get_version())
+
+    def _ids(self) -> Iterator[str]:
+        """List page by page, so that nothing is skipped when records are deleted meanwhile.
+
+        Records keep their order and new ones come last. Each page begins with the last id of the page before; if it
+        does not, records in front of it were deleted and everything has moved up: the listing steps back until it
+        finds that id. A record that was deleted and added again stands at the end and can mislead that search, so
+        after such a step the listing is made once more, and what both found counts.
+        """
+        seen: dict[str, None] = {}
+        for _ in range(_LISTINGS):
+            if not self._list_once(seen):
+                break
+        return iter(seen)
+
+    def _list_once(self, seen: dict[str, None]) -> bool:
+        """Add all ids to ``seen``; return whether the listing had to step back."""
+        size = clients.CLOUD_ROWS if clients.is_cloud(self._place) else _LIST_PAGE
+        moved, offset, last = False, 0, None
+        while True:
+            ids: list[str] = self._get(where=self._where, include=[], limit=size, offset=offset)["ids"]
+            if last is not None and ids[:1] != [last]:
+                moved = True
+                if last not in ids and offset:
+                    offset = max(0, offset - size // 2)
+                    continue
+            seen.update(dict.fromkeys(ids))
+            if len(ids) <= 1:
+                return moved
+            last = ids[-1]
+            offset += len(ids) - 1
+
+
+class ChromaFolderSource(ChromaSource):
+    """Reads a temporary copy of a folder: one point in time. The folder itself is not changed."""
+
+    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
+        snapshot=True, concurrency="handle", page_rows=1_000
+    )
+
+    def __init__(self, place: Place, collection: str, selection: Selection) -> None:
+        super().__init__(place, collection, selection)
+        self._copy: folder.FolderCopy | None = None
+
+    def _open(self) -> Any:
+        if self._copy is None:
+            self._copy = folder.take_copy(folder.find(self._place.path), self._name)
+        return clients.open_folder(self._copy.path, self._place)
+
+    def _version(self) -> str:
+        import chromadb
+
+        return str(chromadb.__version__)
+
+    def _described(self) -> Facts:
+        found = super()._described()
+        if self._copy is not None and self._copy.held:
+            note = f"an application writes to the folder; its writes waited {self._copy.held:.1f} s for the copy"
+            return Facts(found.collection, found.passport, (*found.notes, note))
+        return found
+
+    def snapshot(self) -> Json:
+        collection = self._collection()
+        assert self._copy is not None
+        with clients.translated(self._place.text):
+            rows = int(collection.count())
+        return {"copy": str(self._copy.path), "id": self._copy.id, "rows": rows}
+
+    def alive(self, token: Json) -> bool:
+        """Whether the copy is there and whole; the copy of a process that died is then removed by this session."""
+        try:
+            if self._copy is not None and self._copy.id == token["id"]:
+                return True
+            copy = folder.adopt_copy(Path(token["copy"]), token["id"], heir=True)
+            other = ChromaFolderSource(self._place, self._name, EVERYTHING)
+            other.attach({**token, "copy": str(copy.path)})
+            try:
+                whole = other.count() == int(token["rows"])
+            finally:
+                other.close()
+        except (VecportError, KeyError, TypeError):
+            return False
+        if whole:
+            self.close()
+            self._copy = copy
+        return whole
+
+    def attach(self, token: Json) -> None:
+        if self._copy is None or self._copy.id != token["id"]:
+            self.close()
+            self._copy = folder.adopt_copy(Path(token["copy"]), token["id"], heir=False)
+
+    def close(self) -> None:
+        super().close()
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            copy.release()
+
+    def _ids(self) -> Iterator[str]:
+        ids: list[str] = self._get(where=self._where, include=[])["ids"]
+        return iter(ids)
+
+
+def _parse_where(selection: Selection) -> dict[str, Any] | None:
+    if any(selection.namespaces):
+        raise UsageError("Chroma has no namespaces", why=f"asked for: {', '.join(selection.namespaces)}")
+    if selection.where is None:
+        return None
+    try:
+        where = json.loads(selection.where)
+    except ValueError as e:
+        raise _bad_where(f"it is no JSON: {e}") from None
+    if not isinstance(where, dict) or not where:
+        raise _bad_where("it is no JSON object with a condition")
+    return where
+
+
+def _bad_where(why: str) -> UsageError:
+    return UsageError(
+        "--where cannot be used",
+        why=why[:300],
+        next="""write a filter of Chroma, as --where '{"year": {"$gte": 2020}}'""",
+    )
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
+    arrow: Any = pa
+    joined: pa.RecordBatch = arrow.concat_batches(parts)
+    return joined
+
+
+def _without(ids: list[str], found: Sequence[str]) -> list[str]:
+    if len(found) == len(ids):
+        return []
+    there = set(found)
+    return [id for id in ids if id not in there]
+
+
+def _refuse_uris(ids: list[str], uris: Sequence[str | None] | None, name: str) -> None:
+    for id, uri in zip(ids, uris or (), strict=False):
+        if uri is not None:
+            raise NotRepresentable(
+                f"collection {name!r}: URIs are not supported yet",
+                why=f"record {id!r} has the URI {uri[:200]!r}",
+                safe="nothing was left out: the export stops",
+            )
+
+
+def _metadata(ids: list[str], rows: Sequence[Mapping[str, Any] | None], name: str) -> pa.Array[Any]:
+    """Canonical JSON of each record's metadata, ``{}`` for none, as an Arrow string array.
+
+    Raises:
+        NotRepresentable: a sparse vector, or another value that is not JSON, naming record and key.
+    """
+    try:
+        return pa.array([canonical.dumpb(row) if row else b"{}" for row in rows], pa.string())
+    except NotRepresentable:
+        for id, row in zip(ids, rows, strict=True):
+            for key, value in (row or {}).items():
+                _check_value(id, key, value, name)
+        raise
+
+
+def _check_value(id: str, key: str, value: Any, name: str) -> None:
+    try:
+        canonical.dumpb({key: value})
+    except NotRepresentable as e:
+        sparse = type(value).__name__ == "SparseVector"
+        what = "sparse vectors are" if sparse else f"{e.what} is"
+        raise NotRepresentable(
+            f"collection {name!r}: {what} not supported yet",
+            why=f"record {id!r} has one under the metadata key {key!r}",
+            safe="nothing was left out: the export stops",
+        ) from e
+
+
+def _settle_ties(narrow: npt.NDArray[np.float32], wide: npt.NDArray[np.float64]) -> None:
+    """Correct float32 values that were spelled as text and read as doubles, in place.
+
+    A server spells a float32 by the fewest digits that name it, and the client reads them as a double. Rounding that
+    to float32 gives the same value again, unless the double is half way between two of them, as for 7.0385307e-26
+    (spelled 7.038531e-26): then the one that is spelled so is taken.
+
+    Raises:
+        IntegrityError: neither neighbour is spelled so.
+    """
+    # Half way between two float32 values, the last 28 bits of a double are zero.
+    odd = ((wide.view(np.int64) & 0x0FFFFFFF) == 0) & (narrow != wide) & np.isfinite(wide)
+    if not odd.any():
+        return
+    for place in map(tuple, np.argwhere(odd)):
+        value = float(wide[place])
+        rounded = narrow[place]
+        other = np.nextafter(rounded, np.float32(np.inf if value > float(rounded) else -np.inf))
+        spelled = [c for c in (rounded, other) if float(np.format_float_scientific(c)) == value]
+        if len(spelled) != 1:
+            raise IntegrityError(f"Chroma gave the vector component {value!r}, which names no float32")
+        narrow[place] = spelled[0]

@@ -1,0 +1,501 @@
+"""Writing a Chroma collection.
+
+``add`` silently ignores ids that exist, ``upsert`` merges metadata; neither replaces a record. So each chunk is
+written as: which of its ids are there, delete those, add all, and see that all have arrived. A row group that is
+sent again ends with one full copy of each record.
+
+Records go through the client's server interface (``_add``): ``Collection.add`` would first build the embedding
+functions that the collection's schema names, which may load a model (``api/types.py``:
+``Schema.deserialize_from_json``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...errors import (
+    AlreadyExists,
+    AuthenticationFailed,
+    Incomplete,
+    Locked,
+    NotFound,
+    NotRepresentable,
+    UsageError,
+)
+from ...model import canonical
+from ...model.batch import dense_matrix
+from ...model.capabilities import TargetCapabilities
+from ...model.collection import Collection, VectorField
+from ...model.parsed import parse_objects
+from ..address import Place
+from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..checks import check_batch, check_plan
+from . import client as clients
+from . import folder
+from .source import facts, open_collection
+from .values import (
+    COSINE_BOUND,
+    METADATA_RULES,
+    PASSPORT_KEY,
+    SPACE_OF,
+    check_metadata,
+    check_name,
+    check_vectors,
+)
+
+_WRITE_ROWS: Final = 5_461
+#: A server takes requests of at most 40 MB ("Payload too large"); vectors travel as base64.
+_REQUEST_BYTES: Final = 16 << 20
+_SETTINGS: Final = {
+    "hnsw.max_neighbors": ("max_neighbors", 2),
+    "hnsw.m": ("max_neighbors", 2),
+    "hnsw.ef_construction": ("ef_construction", 1),
+    "hnsw.ef_search": ("ef_search", 1),
+    "hnsw.sync_threshold": ("sync_threshold", 2),
+}
+_IF_EXISTS: Final = frozenset({"create", "append", "replace"})
+
+
+def _capabilities(concurrency: str) -> TargetCapabilities:
+    return TargetCapabilities(
+        id_kinds=frozenset({"string"}),
+        id_text=True,
+        id_forbidden=r"\A\Z",
+        vectors=1,
+        unnamed_vector=True,
+        kinds={"dense": frozenset({"float32"})},
+        metrics=frozenset(SPACE_OF),
+        metric_required=True,
+        null_vectors=False,
+        nonfinite_vectors=False,
+        bounds={"cosine": COSINE_BOUND},
+        native_document=True,
+        native_namespace=False,
+        metadata=METADATA_RULES,
+        passport=True,
+        ack="upsert",
+        concurrency=concurrency,
+        if_exists=_IF_EXISTS,
+        write_rows=_WRITE_ROWS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Records of one request: ``vectors`` is (n, dim) float32, ``metadata`` None where a record has none."""
+
+    ids: list[str]
+    vectors: npt.NDArray[np.float32]
+    documents: list[str | None]
+    metadata: list[dict[str, Any] | None]
+
+
+class ChromaTarget(Target):
+    """Writes one collection; ``ChromaFolderTarget`` and ``ChromaServerTarget`` say where to."""
+
+    capabilities: ClassVar[TargetCapabilities] = _capabilities("handle")
+
+    def __init__(self, place: Place, collection: str) -> None:
+        self._place, self._name = place, collection
+        self._client: Any = None
+        self._found: Any = None
+        self._plan: TargetPlan | None = None
+        self._known_keys: set[str] = set()
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Return a client; a folder is created here."""
+
+    def describe(self) -> Description | None:
+        client = self._connect()
+        try:
+            collection = open_collection(client, self._name, self._place)
+        except NotFound:
+            return None
+        found = facts(collection, self._place)
+        with clients.translated(self._place.text):
+            return Description(
+                found.collection, int(collection.count()), found.passport, str(client.get_version()), found.notes
+            )
+
+    def prepare(self, plan: TargetPlan) -> None:
+        check_name(self._name)
+        vector = self._checked(plan)
+        configuration = {"space": SPACE_OF[vector.metric], **_parse_settings(plan.settings)}
+        passport = canonical.dumps(dict(plan.passport)) if plan.passport else None
+        there, ours = self._existing(plan)
+        if there is None:
+            with clients.translated(self._place.text):
+                self._connect().create_collection(
+                    self._name,
+                    configuration={"hnsw": configuration},
+                    metadata={PASSPORT_KEY: passport} if passport else None,
+                    embedding_function=None,
+                )
+        else:
+            _check_fits(there, vector, self._place)
+            if len(configuration) > 1 and not ours:
+                raise UsageError(
+                    f"collection {self._name!r} of {self._place.text} exists, so --set has no effect",
+                    why="Chroma fixes these settings when a collection is created",
+                    safe="nothing was written",
+                    next="leave --set out, or say --if-exists replace",
+                )
+            self._store_passport(there, passport)
+        self._found = None
+        self.attach(plan)
+
+    def _existing(self, plan: TargetPlan) -> tuple[Any, bool]:
+        """The collection that is written to, and whether this import created it; a replaced one is deleted.
+
+        Returns:
+            None for the collection when it is to be created.
+        """
+        client = self._connect()
+        try:
+            there = open_collection(client, self._name, self._place)
+        except NotFound:
+            return None, False
+        # A killed import may have ended before it deleted what it was to replace.
+        ours = plan.resume and (not plan.passport or _import_id(there) == plan.import_id)
+        with clients.translated(self._place.text):
+            rows = int(there.count())
+            if plan.if_exists == "replace" and not ours:
+                client.delete_collection(self._name)
+                return None, False
+        if rows and plan.if_exists == "create" and not ours:
+            raise AlreadyExists(
+                f"collection {self._name!r} of {self._place.text} has {rows:,} records",
+                safe="nothing was written",
+                next="write to another name with -c/--collection, or say --if-exists append or --if-exists replace",
+            )
+        return there, ours
+
+    def attach(self, plan: TargetPlan) -> None:
+        self._checked(plan)
+        self._plan = plan
+        self._collection()
+
+    def _checked(self, plan: TargetPlan) -> VectorField:
+        """The one vector of a plan that Chroma can hold."""
+        check_plan(plan, self.capabilities, "Chroma")
+        if not plan.collection.vectors:
+            raise NotRepresentable(
+                f"Chroma cannot hold collection {plan.collection.name!r}",
+                why="its records have no vector, and Chroma needs one in each",
+                safe="nothing was written",
+            )
+        return plan.collection.vectors[0]
+
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        plan = self._plan
+        if plan is None:
+            raise UsageError("write before attach")
+        check_batch(batch, plan, f"{mark.shard} row group {mark.group}")
+        collection = self._collection()
+        for chunk in self._chunks(batch, plan.collection):
+            self._replace(collection, chunk)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        collection = self._collection()
+        wanted = [id for id in dict.fromkeys(ids) if id]
+        size = self._most_rows()
+        with clients.translated(self._place.text):
+            for start in range(0, len(wanted), size):
+                collection.delete(ids=wanted[start : start + size])
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        self._found = None
+        self._store_passport(self._collection(), canonical.dumps(dict(passport)) if passport else None)
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        if vector:
+            raise UsageError(f"collection {self._name!r} has no vector {vector!r}", why="its one vector has no name")
+        collection = self._collection()
+        with clients.translated(self._place.text):
+            found = collection.query(
+                query_embeddings=[np.asarray(query, np.float32)], n_results=k, include=["distances"]
+            )
+        return [Hit(id, float(d)) for id, d in zip(found["ids"][0], found["distances"][0], strict=True)]
+
+    def query_hint(self) -> str:
+        return (
+            f"{self._client_hint()}.get_collection({self._name!r}, embedding_function=None)"
+            ".query(query_embeddings=[[...]], n_results=10)  # smallest distance first"
+        )
+
+    @abstractmethod
+    def _client_hint(self) -> str:
+        """Python that makes a client of this place."""
+
+    def count(self) -> int:
+        collection = self._collection()
+        with clients.translated(self._place.text):
+            return int(collection.count())
+
+    def close(self) -> None:
+        client, self._client, self._found = self._client, None, None
+        clients.close(client)
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            self._client = self._open()
+        return self._client
+
+    def _collection(self) -> Any:
+        if self._found is None:
+            self._found = open_collection(self._connect(), self._name, self._place)
+        return self._found
+
+    def _store_passport(self, collection: Any, passport: str | None) -> None:
+        """Put a passport into the collection's metadata, which Chroma replaces as a whole; None changes nothing."""
+        metadata = dict(collection.get_model().metadata or {})
+        if passport is None or metadata.get(PASSPORT_KEY) == passport:
+            return
+        metadata[PASSPORT_KEY] = passport
+        with clients.translated(self._place.text):
+            if "hnsw:space" not in metadata:
+                collection.modify(metadata=metadata)
+                return
+            # Collection.modify refuses this key even unchanged; the engine stores it and keeps its space.
+            collection._client._modify(
+                id=collection.id,
+                new_metadata=metadata,
+                tenant=collection.tenant,
+                database=collection.database,
+            )
+
+    def _most_rows(self) -> int:
+        with clients.translated(self._place.text):
+            most = int(self._connect().get_max_batch_size())
+        most = most if most > 0 else _WRITE_ROWS
+        return min(most, clients.CLOUD_ROWS if clients.is_cloud(self._place) else _WRITE_ROWS)
+
+    def _chunks(self, batch: pa.RecordBatch, described: Collection) -> Iterator[_Chunk]:
+        """Check a whole row group, then yield it in pieces that one request can carry.
+
+        Raises:
+            NotRepresentable: a record without a vector, or anything that Chroma would change or drop.
+        """
+        (vector,) = described.vectors
+        if any(batch.column("namespace").unique().to_pylist() or [""]):
+            raise NotRepresentable(
+                f"a row group for {self._name!r} has records in namespaces",
+                why="Chroma has no namespaces",
+                safe="nothing of this row group was written",
+            )
+        ids: list[str] = [str(id) for id in batch.column("id").to_pylist()]
+        if len(set(ids)) != len(ids) or "" in ids:
+            raise NotRepresentable(
+                f"a row group for {self._name!r} has an empty id or one id twice",
+                why="Chroma needs ids that are unique and not empty",
+                safe="nothing of this row group was written",
+            )
+        matrix, valid = dense_matrix(batch.column(described.columns()[vector.name]), vector)
+        if not valid.all():
+            raise NotRepresentable(
+                f"record {ids[int(np.argmin(valid))]!r} has no vector",
+                why="every record of a Chroma collection has one",
+                safe="nothing of this row group was written",
+            )
+        check_vectors(ids, matrix, SPACE_OF[vector.metric])
+        rows = parse_objects(batch.column("metadata"))
+        check_metadata(ids, rows, self._known_keys)
+        documents = batch.column("document").to_pylist()
+        for part in _pieces(_request_bytes(batch, matrix), self._most_rows()):
+            yield _Chunk(ids[part], matrix[part], documents[part], [row or None for row in rows[part]])
+
+    def _replace(self, collection: Any, chunk: _Chunk) -> None:
+        """Write records in place of those that have their ids."""
+        with clients.translated(self._place.text, safe="the row group is not acknowledged and will be sent again"):
+            there = collection.get(ids=chunk.ids, include=[])["ids"]
+            if there:
+                collection.delete(ids=there)
+            collection._client._add(
+                ids=chunk.ids,
+                collection_id=collection.id,
+                embeddings=list(chunk.vectors),
+                metadatas=chunk.metadata if any(chunk.metadata) else None,
+                documents=chunk.documents if any(d is not None for d in chunk.documents) else None,
+                tenant=collection.tenant,
+                database=collection.database,
+            )
+            arrived = collection.get(ids=chunk.ids, include=[])["ids"]
+        if len(arrived) != len(chunk.ids):
+            lost = sorted(set(chunk.ids) - set(arrived))
+            raise Incomplete(
+                f"{len(lost):,} records did not arrive in {self._name!r}",
+                why=f"Chroma reported no error; the first is {lost[0]!r}",
+                safe="the row group is not acknowledged and will be sent again",
+            )
+
+
+class ChromaServerTarget(ChromaTarget):
+    """Writes to a server."""
+
+    capabilities: ClassVar[TargetCapabilities] = _capabilities("processes")
+
+    def _open(self) -> Any:
+        return clients.open_server(self._place)
+
+    def _client_hint(self) -> str:
+        tls = ", ssl=True" if self._place.tls else ""
+        port = self._place.port or (443 if self._place.tls else 8000)
+        return f"chromadb.HttpClient({self._place.host!r}, {port}{tls})"
+
+
+class ChromaFolderTarget(ChromaTarget):
+    """Writes to a folder, with a client in this process; nobody else may have it open."""
+
+    capabilities: ClassVar[TargetCapabilities] = _capabilities("handle")
+
+    def describe(self) -> Description | None:
+        if self._client is not None:
+            return super().describe()
+        path = Path(self._place.path)
+        if not folder.is_chroma(path):
+            return None
+        copy = folder.take_copy(path, None)
+        try:
+            # Opening the folder itself would apply migrations to it.
+            self._client = clients.open_folder(copy.path, self._place)
+            return super().describe()
+        finally:
+            self.close()
+            copy.release()
+
+    def _open(self) -> Any:
+        path = Path(self._place.path)
+        _check_place(path)
+        return clients.open_folder(path, self._place)
+
+    def _client_hint(self) -> str:
+        return f"chromadb.PersistentClient({self._place.path!r})"
+
+
+def _request_bytes(batch: pa.RecordBatch, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """About how many bytes each record takes in a request, (n,) int64."""
+    total = np.full(len(matrix), matrix.shape[1] * 16 // 3 + 64, np.int64)
+    for name in ("id", "metadata", "document"):
+        texts: Any = batch.column(name)
+        total += pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
+    return total
+
+
+def _pieces(sizes: npt.NDArray[np.int64], most_rows: int) -> Iterator[slice]:
+    """Cut records into runs of at most ``most_rows`` and ``_REQUEST_BYTES``, at least one record each."""
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        room = _REQUEST_BYTES + (int(ends[start - 1]) if start else 0)
+        stop = min(start + most_rows, max(start + 1, int(np.searchsorted(ends, room, side="right"))))
+        yield slice(start, stop)
+        start = stop
+
+
+def _check_place(path: Path) -> None:
+    """Raise unless a Chroma folder is there that nobody uses, or can be created there."""
+    if not path.parent.is_dir():
+        raise NotFound(
+            f"there is no folder {str(path.parent)!r}",
+            why=f"{path.name!r} is to be created in it",
+            safe="nothing was created",
+            next=f"check the path, or create it: mkdir -p {str(path.parent)!r}",
+        )
+    if not path.exists():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if not folder.is_chroma(path):
+        raise AlreadyExists(
+            f"{str(path)!r} holds something that is no Chroma database",
+            why=f"a Chroma folder has a file {folder.DATABASE}",
+            safe="nothing was created or changed",
+            next="name another folder, or an empty one",
+        )
+    _check_unused(path)
+
+
+def _check_unused(path: Path) -> None:
+    folder.refuse_if_open_here(path)
+    holders = folder.other_holders(path)
+    why = f"processes that have it open: {', '.join(map(str, holders))}" if holders else _locked(path)
+    if why:
+        raise Locked(
+            f"the Chroma folder {str(path)!r} is in use",
+            why=why + "; two writers of one folder overwrite each other's index",
+            safe="nothing was written",
+            next="stop the other program, or run a Chroma server on the folder and write to chroma://host:port",
+        )
+
+
+def _locked(path: Path) -> str:
+    """Why the database cannot be written to, ``""`` when it can; takes the lock for a moment, changes nothing."""
+    try:
+        with closing(sqlite3.connect(path / folder.DATABASE, isolation_level=None, timeout=2)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as e:
+        if "readonly" in str(e) or "unable to open" in str(e):
+            raise AuthenticationFailed(
+                f"{str(path)!r} may not be written", why=str(e), safe="nothing was written"
+            ) from e
+        return f"SQLite says: {e}"
+    return ""
+
+
+def _parse_settings(settings: Mapping[str, str]) -> dict[str, int]:
+    """HNSW parameters of ``--set``; the metric is the mapping's."""
+    out: dict[str, int] = {}
+    for name, text in settings.items():
+        if name == "metric":
+            continue
+        if name not in _SETTINGS:
+            raise UsageError(
+                f"--set {name}: Chroma has no such setting",
+                why=f"settings: {', '.join(sorted(_SETTINGS))}; the space follows from the metric",
+                safe="nothing was created",
+            )
+        key, least = _SETTINGS[name]
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise UsageError(f"--set {name}={text}: not a whole number of at least {least}", safe="nothing was created")
+        out[key] = int(text)
+    return out
+
+
+def _import_id(collection: Any) -> str | None:
+    """Which import wrote the passport of a collection; None when it has none."""
+    try:
+        passport = json.loads((collection.get_model().metadata or {})[PASSPORT_KEY])
+        return str(passport["import_id"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _check_fits(collection: Any, vector: VectorField, place: Place) -> None:
+    """Raise ``NotRepresentable`` when an existing collection has another dimension or metric."""
+    found = facts(collection, place).collection
+    dimension = collection.get_model().dimension
+    metric = found.vectors[0].metric if found.vectors else None
+    if metric is None:
+        space = ((collection.configuration_json or {}).get("hnsw") or {}).get("space")
+        metric = next((m for m, s in SPACE_OF.items() if s == space), "unknown")
+    if (dimension or vector.dim, metric) != (vector.dim, vector.metric):
+        raise NotRepresentable(
+            f"collection {found.name!r} of {place.text} has other vectors",
+            why=f"there: {dimension} dimensions, {metric}; to write: {vector.dim} dimensions, {vector.metric}",
+            safe="nothing was written",
+            next="write to another collection, or say --if-exists replace",
+        )

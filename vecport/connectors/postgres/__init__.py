@@ -1,0 +1,61 @@
+"""PostgreSQL with pgvector: any table with a vector column as a source, a new or existing table as a target."""
+
+from __future__ import annotations
+
+from ...errors import UsageError
+from ..address import Place
+from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection
+from .source import PostgresSource
+from .target import PostgresTarget
+
+__all__ = ["PostgresConnector", "PostgresSource", "PostgresTarget"]
+
+
+class PostgresConnector(Connector):
+    """See the module."""
+
+    info = ConnectorInfo(
+        name="postgres",
+        title="PostgreSQL (pgvector)",
+        schemes=("postgresql", "postgres", "pgvector", "postgresql+psycopg"),
+        extra="postgres",
+        modules=("psycopg", "adbc_driver_postgresql"),
+        example="postgresql://me@db:5432/prod",
+        options=(
+            Option("schema", "The schema of the table; the collection's name is then the table's name alone."),
+            Option("id-column", "Column, or columns joined by commas, that hold the id; the primary key by default."),
+            Option("vector-column", "Column of the vector; the only one by default, 'embedding' in a new table."),
+            Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
+        ),
+        where="SQL: a boolean expression over the table's columns",
+    )
+    source = PostgresSource
+    target = PostgresTarget
+
+    def collections(self, place: Place) -> list[CollectionSummary]:
+        """List the tables, views and partitioned tables that have a vector column."""
+        from .catalog import list_tables
+        from .connect import BEGIN_READ, connect
+        from .failures import translated
+
+        with translated(place.text, place.password), connect(place) as connection:
+            connection.execute(BEGIN_READ)
+            found = list_tables(connection, place.option("schema"))
+        return [CollectionSummary(name, None, detail) for name, detail in found]
+
+    def open_source(self, place: Place, collection: str, selection: Selection) -> PostgresSource:
+        """See ``Connector.open_source``."""
+        _check_name(collection)
+        return PostgresSource(place, collection, selection)
+
+    def open_target(self, place: Place, collection: str) -> PostgresTarget:
+        """See ``Connector.open_target``."""
+        _check_name(collection)
+        return PostgresTarget(place, collection)
+
+
+def _check_name(collection: str) -> None:
+    if not collection:
+        raise UsageError("no table is named", next="-c table or -c schema.table")
+    if "\0" in collection:
+        raise UsageError(f"the table name {collection!r}", why="no name in Postgres holds U+0000")

@@ -1,0 +1,128 @@
+"""Connections: from an address to libpq parameters, the two clients, and the settings under which everything runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import UsageError
+from ..address import Place, is_loopback
+from .failures import translated
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+#: Query parameters of an address that are passed on to libpq.
+_PARAMETERS: Final = """host hostaddr port user dbname sslmode sslrootcert sslcert sslkey sslcrl sslnegotiation sslsni
+    ssl_min_protocol_version channel_binding gssencmode krbsrvname require_auth connect_timeout application_name
+    target_session_attrs load_balance_hosts keepalives keepalives_idle keepalives_interval keepalives_count
+    tcp_user_timeout passfile service options"""
+PARAMETERS: Final = frozenset(_PARAMETERS.split())
+_SECRETS: Final = frozenset({"password", "sslpassword"})
+
+#: Under these, the text of a value says all of it and reads back the same everywhere. They are set inside each
+#: transaction, so that a pooler that hands the connection around cannot lose them.
+SETTINGS: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
+    " SET LOCAL extra_float_digits = 3; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres;"
+    " SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL row_security = off"
+)
+#: A scan gives rows in the order of the heap only if no other plan is chosen.
+SCAN_SETTINGS: Final = (
+    "SET LOCAL synchronize_seqscans = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+)
+BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+BEGIN_READ: Final = f"{BEGIN_SNAPSHOT}; {SETTINGS}"
+BEGIN_WRITE: Final = (
+    f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {SETTINGS}; SET LOCAL synchronous_commit = on"
+)
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_.,/@:+-]+")
+
+
+def parameters(place: Place) -> dict[str, str]:
+    """The libpq parameters of an address.
+
+    A password that is not in the place comes from ``PGPASSWORD`` or ``.pgpass``: libpq reads both itself. Without
+    ``sslmode``, a server that is not on this machine gets no password in clear text.
+
+    Raises:
+        UsageError: a parameter that is not on the allow-list, or a password among them; values are never echoed.
+    """
+    out = {"client_encoding": "UTF8", "application_name": "vecport"}
+    for key, value in place.query.items():
+        if key in _SECRETS:
+            raise UsageError(
+                f"the address holds {key}",
+                why="command lines are seen by every user of this machine and stay in the shell's history",
+                next="put it into PGPASSWORD or ~/.pgpass",
+            )
+        if key not in PARAMETERS:
+            raise UsageError(
+                f"the address has the unknown parameter {key!r}", next=f"one of: {', '.join(sorted(PARAMETERS))}"
+            )
+        out[key] = value
+    if place.host:
+        out["host"] = place.host
+    if place.port is not None:
+        out["port"] = str(place.port)
+    if place.user:
+        out["user"] = place.user
+    if place.path:
+        out["dbname"] = place.path
+    if place.password is not None:
+        out["password"] = place.password.reveal()
+    if place.tls:
+        out.setdefault("sslmode", "require")
+    if not any(name in os.environ for name in ("PGSSLMODE", "PGREQUIREAUTH")) and not (
+        "sslmode" in out or "require_auth" in out or is_loopback(out.get("host", ""))
+    ):
+        out["require_auth"] = "!password"
+    return out
+
+
+def connect(place: Place) -> Connection:
+    """Open a connection for statements and COPY IN, in autocommit mode.
+
+    Raises:
+        AuthenticationFailed, NotFound (database), Unavailable.
+    """
+    import psycopg
+
+    with translated(place.text, place.password):
+        # Prepared statements would not survive a pooler.
+        return psycopg.connect(**parameters(place), autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+
+
+def run(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> Any:
+    """Run one statement with ``$1`` for parameters, so that a percent sign in a quoted name is only that.
+
+    Returns:
+        The cursor.
+    """
+    import psycopg
+
+    return psycopg.RawCursor(connection).execute(statement, list(parameters) or None)
+
+
+def connect_columnar(place: Place) -> Any:
+    """Open an ADBC connection, which gives query results as Arrow batches; transactions are begun by hand."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    with translated(place.text, place.password):
+        return adbc.connect(conninfo(parameters(place)), autocommit=True)
+
+
+def conninfo(values: dict[str, str]) -> str:
+    """Spell libpq parameters as a connection string."""
+    return " ".join(f"{key}={_conninfo_value(value)}" for key, value in values.items())
+
+
+def _conninfo_value(value: str) -> str:
+    if _BARE.fullmatch(value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

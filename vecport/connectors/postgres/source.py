@@ -1,0 +1,411 @@
+"""Reading a table: one exported snapshot, ranges of heap pages, Arrow batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import IntegrityError, Unavailable, UsageError
+from ...model import ids as idlib
+from ...model.batch import make_page
+from ...model.capabilities import SourceCapabilities
+from ...model.collection import collection_to_json
+from ..address import Place
+from ..base import Description, Json, Page, Selection, Source
+from . import sql
+from .arrow import Batch, pa
+from .catalog import require_table
+from .connect import BEGIN_READ, BEGIN_SNAPSHOT, SCAN_SETTINGS, SETTINGS, connect, connect_columnar, run
+from .describe import Found, look, table_name
+from .failures import broken_streams, sqlstate, translated
+from .layout import Layout, Slot
+from .reader import Reader
+
+if TYPE_CHECKING:
+    from .connect import Connection
+
+_BATCH_BYTES: Final = (1 << 20, 32 << 20)
+_OTHER_BYTES: Final = 512
+#: What SET TRANSACTION SNAPSHOT answers when the snapshot is gone: no such file, or not even a name of one.
+_GONE: Final = ("22023", "42704", "58P01", "55000")
+_SNAPSHOT: Final = re.compile(r"[0-9A-F]+-[0-9A-F]+-[0-9]+")
+_KEYS_AT_ONCE: Final = 10_000
+
+
+class PostgresSource(Source):
+    """A reading session.
+
+    A session holds two connections, both opened when they are needed: one for the catalogs, counts and the snapshot,
+    and one whose results are Arrow batches. All statements run in read-only transactions.
+    """
+
+    capabilities = SourceCapabilities(snapshot=True, concurrency="processes", page_rows=10_000)
+
+    def __init__(self, place: Place, collection: str, selection: Selection) -> None:
+        if any(selection.namespaces):
+            raise UsageError("a Postgres table has no namespaces", next="choose records with --where")
+        self._place = place
+        self._name = collection
+        self._where = selection.where
+        self._connection: Connection | None = None
+        self._columnar: Any = None
+        self._token: dict[str, Any] | None = None
+        self._found: Found | None = None
+        self._count: int | None = None
+
+    # -- what a caller sees --------------------------------------------------------------------
+
+    def describe(self) -> Description:
+        """See ``Source.describe``. Inside a snapshot, what it shows is the snapshot's."""
+        with self._failures(), self._reading() as connection:
+            found = look(connection, self._place, self._name)
+            self._found = found
+            count = self._count_in(connection, found)
+        return Description(
+            collection=found.collection,
+            count=count,
+            passport=found.comment.passport if found.comment and found.comment.passport else None,
+            version=found.version,
+            notes=found.notes,
+        )
+
+    def snapshot(self) -> Json:
+        """Open a transaction, lock the table against changes of its definition, and export the snapshot.
+
+        Returns:
+            ``snapshot`` (its name), ``xids`` (what it sees, against a name that was given twice), ``pages`` of the
+            table, and ``schema``, a digest of the definition.
+        """
+        before = self._found
+        with self._failures():
+            connection = self._open()
+            connection.execute(BEGIN_READ)
+            table = require_table(connection, *table_name(self._place, self._name))
+            connection.execute("ROLLBACK")
+            connection.execute(BEGIN_READ)
+            # Before the first query, so that the snapshot is younger than the lock.
+            run(connection, f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
+            row = connection.execute(
+                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()::text,"
+                " pg_catalog.pg_relation_size(%s) / current_setting('block_size')::bigint",
+                [table.oid],
+            ).fetchone()
+            assert row is not None
+            self._found, self._count = look(connection, self._place, self._name), None
+        digest = _digest(self._found)
+        if before is not None and _digest(before) != digest:
+            raise IntegrityError(
+                f"the table {table.shown} was changed between its description and the snapshot",
+                safe="nothing was read",
+                next="run the same command again",
+            )
+        self._token = {"snapshot": row[0], "xids": row[1], "pages": int(row[2]), "schema": digest}
+        return dict(self._token)
+
+    def alive(self, token: Json) -> bool:
+        """Whether the transaction that exported the token's snapshot is still open."""
+        with self._failures():
+            connection = connect(self._place)
+            try:
+                return _join(connection, token)
+            finally:
+                connection.close()
+
+    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+        """Cut the table's pages into equal ranges ``{"from": page, "to": page or None}``, the last one open."""
+        rows = self.count()
+        if not rows:
+            return []
+        pages = int(token["pages"])
+        n = max(1, min(-(-rows // max(1, target_rows)), pages))
+        edges = [i * pages // n for i in range(n)]
+        return [{"from": low, "to": high} for low, high in zip(edges, [*edges[1:], None], strict=True)]
+
+    def attach(self, token: Json) -> None:
+        """Join the coordinator's snapshot; the coordinator itself has it already.
+
+        Raises:
+            Unavailable: the snapshot is gone.
+            IntegrityError: the table is not the one that was described.
+        """
+        if self._token is not None and self._token == dict(token):
+            return
+        with self._failures():
+            connection = self._open()
+            if not _join(connection, token):
+                self._drop_connection()
+                raise self._gone()
+            self._found, self._count = look(connection, self._place, self._name), None
+        self._token = dict(token)
+        if _digest(self._found) != token["schema"]:
+            raise IntegrityError(f"the table {self._found.table.shown} is not the one that was described")
+
+    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        """Yield a range of heap pages in the order of the heap. Cursors are None: a range starts again."""
+        if cursor is not None:
+            raise UsageError("a range of a Postgres table has no cursor, it starts again")
+        found = self._attached()
+        reader = Reader(found.layout, found.collection)
+        query = f"SELECT {reader.select_list()} FROM ONLY {found.table.quoted}{self._filter(_range(partition))}"
+        if self._where is not None:
+            # An index may serve the condition, and gives another order.
+            query += " ORDER BY ctid"
+        for batch in self._batches(query, page_rows):
+            yield Page(reader.page(batch), None)
+
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> Batch:
+        """See ``Source.fetch``; keys that this table cannot hold do not exist in it."""
+        found = self._attached()
+        reader = Reader(found.layout, found.collection)
+        wanted = [record_id for namespace, record_id in keys if not namespace]
+        pages = []
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            rows = key_rows(found.layout, wanted[start : start + _KEYS_AT_ONCE])
+            if rows:
+                condition = key_condition(found.layout, "$1")
+                query = f"SELECT {reader.select_list()} FROM ONLY {found.table.quoted}{self._filter(condition)}"
+                pages += [reader.page(batch) for batch in self._batches(query, _KEYS_AT_ONCE, (json.dumps(rows),))]
+        if not pages:
+            return make_page(found.collection, ids=[])
+        return pa.Table.from_batches(pages).combine_chunks().to_batches()[0]
+
+    def keys(self) -> Iterator[Batch]:
+        """See ``Source.keys``."""
+        found = self._attached()
+        reader = Reader(found.layout, found.collection)
+        query = f"SELECT {reader.key_list()} FROM ONLY {found.table.quoted}{self._filter()}"
+        for batch in self._batches(query, 100_000):
+            ids = reader.ids(batch)
+            yield pa.RecordBatch.from_pydict(
+                {"id": ids, "namespace": pa.repeat(pa.scalar("", pa.string()), len(ids))}
+            )
+
+    def count(self) -> int:
+        """Count the selection, inside the snapshot where there is one."""
+        if self._token is not None and self._count is not None:
+            return self._count
+        with self._failures(), self._reading() as connection:
+            found = self._found = self._found or look(connection, self._place, self._name)
+            return self._count_in(connection, found)
+
+    def close(self) -> None:
+        """See ``Source.close``."""
+        self._drop_connection()
+        self._drop_columnar()
+        self._token = self._found = self._count = None
+
+    # -- how it works --------------------------------------------------------------------------
+
+    def _failures(self) -> Any:
+        return translated(f"{self._place.text} {self._name!r}", self._place.password)
+
+    def _open(self) -> Connection:
+        """The connection, without a transaction."""
+        if self._connection is not None and self._connection.closed:
+            if self._token is not None:
+                raise self._gone()
+            self._connection = None
+        if self._connection is None:
+            self._connection = connect(self._place)
+        if self._token is None and self._connection.info.transaction_status:
+            self._connection.execute("ROLLBACK")
+        return self._connection
+
+    def _reading(self) -> _Transaction:
+        """The snapshot's transaction, or a short one of its own."""
+        return _Transaction(self._open(), borrowed=self._token is not None)
+
+    def _attached(self) -> Found:
+        if self._token is None:
+            self.snapshot()
+        assert self._found is not None
+        return self._found
+
+    def _gone(self) -> Unavailable:
+        return Unavailable(
+            f"the snapshot of {self._name!r} is gone",
+            why="the transaction that held it has ended",
+            safe="nothing of the unfinished ranges was kept",
+            next="the same command starts them again under a new snapshot",
+        )
+
+    def _filter(self, condition: str = "") -> str:
+        # The line end closes a comment of the user's.
+        parts = [condition, f"({self._where}\n)" if self._where is not None else ""]
+        text = " AND ".join(part for part in parts if part)
+        return f" WHERE {text}" if text else ""
+
+    def _count_in(self, connection: Connection, found: Found) -> int:
+        query = f"SELECT count(*) FROM ONLY {found.table.quoted}{self._filter()}"
+        try:
+            # A parameter makes the server take one statement only.
+            row = run(connection, f"SELECT q.* FROM ({query}) AS q WHERE $1", [True]).fetchone()
+        except Exception as error:
+            raise self._bad_where(error) or error from None
+        self._count = int(row[0])
+        return self._count
+
+    def _bad_where(self, error: Exception) -> UsageError | None:
+        """Tell a mistake in ``--where`` from other failures."""
+        if self._where is None or sqlstate(error)[:2] not in ("42", "22") or sqlstate(error) in ("42501", "42P01"):
+            return None
+        return UsageError(
+            f"--where {self._where!r} cannot be evaluated on {self._name!r}",
+            why=str(error).splitlines()[0],
+            next="it is a boolean SQL expression over the table's columns",
+        )
+
+    def _batches(self, query: str, page_rows: int, parameters: tuple[str, ...] = ()) -> Iterator[Batch]:
+        """Run a query in the snapshot and yield its rows in batches of at most ``page_rows``.
+
+        A consumer that stops early leaves the connection in the middle of a result: it is given up.
+        """
+        found = self._attached()
+        vector = found.layout.one("vector")
+        size = page_rows * (_OTHER_BYTES + 4 * (vector.dim if vector else 0))
+        hint = str(min(max(size, _BATCH_BYTES[0]), _BATCH_BYTES[1]))
+        done = False
+        try:
+            with self._failures(), self._columnar_session().cursor() as cursor:
+                if not parameters:
+                    cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
+                cursor.execute(query, parameters or None)
+                reader = cursor.fetch_record_batch()
+                for batch in broken_streams(reader, self._name):
+                    for start in range(0, len(batch), page_rows):
+                        yield batch.slice(start, page_rows)
+                done = True
+        finally:
+            if not done:
+                self._drop_columnar()
+
+    def _columnar_session(self) -> Any:
+        """The ADBC connection, inside the snapshot."""
+        if self._columnar is None:
+            assert self._token is not None
+            columnar = connect_columnar(self._place)
+            name = sql.literal(self._token["snapshot"])
+            try:
+                with columnar.cursor() as cursor:
+                    cursor.executescript(
+                        f"{BEGIN_SNAPSHOT}; SET TRANSACTION SNAPSHOT {name}; {SETTINGS}; {SCAN_SETTINGS}"
+                    )
+                    cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
+                    seen = cursor.fetchone()[0]
+            except Exception as error:
+                columnar.close()
+                if sqlstate(error) in _GONE:
+                    raise self._gone() from error
+                raise
+            if seen != self._token["xids"]:
+                columnar.close()
+                raise self._gone()
+            self._columnar = columnar
+        return self._columnar
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _drop_columnar(self) -> None:
+        if self._columnar is not None:
+            self._columnar.close()
+            self._columnar = None
+
+
+class _Transaction:
+    """A read-only transaction for a few statements, unless there is one already."""
+
+    def __init__(self, connection: Connection, *, borrowed: bool) -> None:
+        self._connection = connection
+        self._borrowed = borrowed
+
+    def __enter__(self) -> Connection:
+        if not self._borrowed:
+            self._connection.execute(BEGIN_READ)
+        return self._connection
+
+    def __exit__(self, *exc: object) -> None:
+        if not self._borrowed and not self._connection.closed:
+            self._connection.execute("ROLLBACK")
+
+
+def _join(connection: Connection, token: Json) -> bool:
+    """Begin a transaction in the token's snapshot; False when the snapshot is gone."""
+    import psycopg
+
+    if not _SNAPSHOT.fullmatch(token["snapshot"]):
+        return False
+    try:
+        name = sql.literal(token["snapshot"])
+        connection.execute(f"{BEGIN_SNAPSHOT}; SET TRANSACTION SNAPSHOT {name}; {SETTINGS}")
+    except psycopg.Error as error:
+        if sqlstate(error) in _GONE:
+            return False
+        raise
+    row = connection.execute("SELECT pg_catalog.pg_current_snapshot()::text").fetchone()
+    return row is not None and row[0] == token["xids"]
+
+
+def _digest(found: Found) -> str:
+    """What a session must agree on with the coordinator: the table and how its columns are read."""
+    data = [found.table.oid, found.layout.to_json(), collection_to_json(found.collection) | {"native": {}}]
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _range(partition: Json) -> str:
+    """The condition for a range of heap pages; the numbers become part of the statement as integers."""
+    low, high = int(partition["from"]), partition["to"]
+    text = f"ctid >= '({low},0)'::tid"
+    return text if high is None else f"{text} AND ctid < '({int(high)},0)'::tid"
+
+
+def key_condition(layout: Layout, parameter: str) -> str:
+    """A condition for the keys in a JSON parameter, an array of arrays of texts; see ``key_rows``."""
+    columns = ", ".join(sql.quote(slot.column) for slot in layout.keys)
+    # Both names are said, because a column of the table may have either.
+    values = ", ".join(f"(wanted.parts ->> {i})::{_bare_type(slot)}" for i, slot in enumerate(layout.keys))
+    rows = f"pg_catalog.jsonb_array_elements({parameter}::text::jsonb) AS wanted(parts)"
+    return f"({columns}) IN (SELECT {values} FROM {rows})"
+
+
+def _bare_type(slot: Slot) -> str:
+    """The type without its length: a cast to ``varchar(3)`` cuts a text off, and finds another record."""
+    return {"varchar": "text", "char": "bpchar"}.get(slot.kind.base.name, slot.kind.base.sql)
+
+
+def key_rows(layout: Layout, record_ids: Sequence[str]) -> list[list[str]]:
+    """The texts of key columns for ids, leaving out ids that no row can have."""
+    rows = []
+    for record_id in record_ids:
+        values = _key_values(layout, record_id)
+        if values is not None and all(map(_can_hold, layout.keys, values)):
+            rows.append(values)
+    return rows
+
+
+def _key_values(layout: Layout, record_id: str) -> list[str] | None:
+    if layout.flat:
+        return [record_id]
+    try:
+        values = json.loads(record_id)
+    except ValueError:
+        return None
+    if not isinstance(values, list) or len(values) != len(layout.keys):
+        return None
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _can_hold(slot: Slot, text: str) -> bool:
+    """Whether the key column could hold a value of this text."""
+    if slot.kind.is_integer:
+        return idlib.kind_of(text) == "int" and -1 << (8 * slot.kind.base.width - 1) <= int(text) < 1 << (
+            8 * slot.kind.base.width - 1
+        )
+    if slot.kind.base.name == "uuid":
+        return idlib.kind_of(text) == "uuid"
+    return "\0" not in text

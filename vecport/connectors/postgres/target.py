@@ -1,0 +1,514 @@
+"""Writing a table: created with its key, filled by COPY in transactions that acknowledge themselves, indexed last."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
+from ...model import canonical
+from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
+from ...model.collection import Collection
+from ..address import Place
+from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..checks import check_batch, check_plan
+from . import acknowledge, sql
+from .arrow import Batch, pc
+from .catalog import OPCLASSES, Extension, Table, find_table, read_extension, refuse_other_relations
+from .connect import BEGIN_READ, BEGIN_WRITE, connect, run
+from .describe import Found, look, table_name, version
+from .design import INT_MAX, INT_MIN, MAX_DIM, IndexPlan, create_index, create_table, plan_index, plan_layout
+from .failures import sqlstate, translated
+from .layout import Comment, Layout, parse_comment
+from .loader import ROWS_AT_ONCE, Loader
+from .reader import expressions
+from .source import key_condition, key_rows
+from .types import PATTERN
+
+if TYPE_CHECKING:
+    from .connect import Connection
+
+EXTENSION: Final = "vector"
+#: A key in a btree index has at most 2,704 bytes, of which some are the entry's own.
+ID_MAX_BYTES: Final = 2_600
+_INEXACT: Final = frozenset({"number_negative_zero", "nonfinite", "bytes", "surrogates", "string_nul"})
+_MAX_EF_SEARCH: Final = 1_000
+
+
+class PostgresTarget(Target):
+    """A writing session on one connection.
+
+    A lost connection is opened again by the next call; what a row group's transaction did is decided by the
+    acknowledgement that it wrote.
+    """
+
+    capabilities = TargetCapabilities(
+        id_kinds=frozenset({"int", "uuid", "string", "composite"}),
+        id_text=True,
+        id_int_min=INT_MIN,
+        id_int_max=INT_MAX,
+        id_max_bytes=ID_MAX_BYTES,
+        id_forbidden="\0",
+        vectors=1,
+        unnamed_vector=False,
+        vector_name="embedding",
+        kinds={"dense": frozenset({"float32"})},
+        metrics=frozenset(OPCLASSES),
+        metric_required=False,
+        max_dim=MAX_DIM,
+        null_vectors=True,
+        nonfinite_vectors=False,
+        native_document=True,
+        typed_fields=PATTERN,
+        metadata=MetadataRules(exact=frozenset(VALUE_KINDS) - _INEXACT, forbidden_keys=r"(?s).*\x00.*"),
+        passport=True,
+        ack="transactional",
+        concurrency="processes",
+        write_rows=ROWS_AT_ONCE,
+    )
+
+    def __init__(self, place: Place, collection: str) -> None:
+        self._place = place
+        self._name = collection
+        self._connection: Connection | None = None
+        self._plan: TargetPlan | None = None
+        self._layout: Layout | None = None
+        self._table: Table | None = None
+        self._extension: Extension | None = None
+        self._finished = False
+
+    # -- what a caller sees --------------------------------------------------------------------
+
+    def describe(self) -> Description | None:
+        """See ``Target.describe``. A table that cannot be read in full is described by its notes alone."""
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            table = find_table(connection, *table_name(self._place, self._name))
+            if table is None:
+                return None
+            try:
+                found = look(connection, self._place, self._name)
+            except NotRepresentable as error:
+                shown = version(connection, read_extension(connection))
+                return Description(Collection(self._name), None, version=shown, notes=(str(error),))
+            count = _scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}")
+            passport = found.comment.passport if found.comment and found.comment.passport else None
+            return Description(found.collection, count, passport, found.version, found.notes)
+
+    def prepare(self, plan: TargetPlan) -> None:
+        """See ``Target.prepare``. All of it is one transaction.
+
+        Raises:
+            UsageError: an unknown setting, or an index that cannot be built.
+            AlreadyExists: the table has records, and the plan says ``create`` without ``resume``.
+            NotRepresentable: an existing table has other columns; a name or a type that Postgres cannot hold.
+            NotFound: the schema does not exist, or the server has no pgvector.
+            AuthenticationFailed: the role may not create what is needed.
+        """
+        check_plan(plan, self.capabilities, "PostgreSQL")
+        layout = plan_layout(plan, self._place)
+        plan_index(plan, layout)
+        schema, name = table_name(self._place, self._name)
+        sql.check_name(name)
+        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+            extension = _ensure_extension(connection) if plan.collection.vectors else None
+            table = find_table(connection, schema, name)
+            if table is not None and plan.if_exists == "replace" and not plan.resume:
+                _drop(connection, table)
+                schema, table = table.schema, None
+            if table is None:
+                table = _create(connection, _home(connection, schema), name, plan, layout, extension)
+            elif not plan.resume and plan.if_exists == "create" and _is_left_over(connection, table, layout):
+                # Empty, made by vecport, and of another shape: nobody's work is lost.
+                _drop(connection, table)
+                table = _create(connection, table.schema, name, plan, layout, extension)
+            else:
+                layout = _check_existing(connection, table, plan, layout)
+            acknowledge.begin(connection, table, plan.import_id, fresh=not plan.resume)
+        self._attached(plan, table, layout, extension)
+
+    def attach(self, plan: TargetPlan) -> None:
+        """See ``Target.attach``; finds the table that ``prepare`` made."""
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            table = find_table(connection, *table_name(self._place, self._name))
+            if table is None:
+                raise NotFound(f"the table {self._name!r} is gone", next="run the import again from its start")
+            layout = _existing_layout(table, plan_layout(plan, self._place))
+            self._attached(plan, table, layout, read_extension(connection))
+
+    def acknowledged(self) -> set[Mark] | None:
+        """The row groups whose transactions were committed."""
+        plan, table = self._prepared()
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            return acknowledge.marks(connection, table, plan.import_id)
+
+    def write(self, batch: Batch, mark: Mark) -> None:
+        """See ``Target.write``. One transaction holds the rows and the acknowledgement of the row group.
+
+        Raises:
+            NotRepresentable: a value that the table would hold as another one.
+            IntegrityError: two records have the same key.
+            Unavailable: the connection was lost; whether the group is there is seen when it is written again.
+        """
+        plan, table = self._prepared()
+        _check(batch, plan, mark)
+        if self._finished or not batch.num_rows:
+            # Only an import whose groups were all acknowledged is finished.
+            return
+        with self._failures(mark), self._transaction(BEGIN_WRITE) as connection:
+            if acknowledge.record(connection, table, plan.import_id, mark):
+                loader = Loader(connection, self._layout_of(), plan.collection)
+                (loader.upsert if plan.if_exists == "append" else loader.insert)(table, batch)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See ``Target.delete``."""
+        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+            found = look(connection, self._place, self._name)
+            rows = json.dumps(key_rows(found.layout, ids))
+            condition = key_condition(found.layout, "$1")
+            run(connection, f"DELETE FROM ONLY {found.table.quoted} WHERE {condition}", [rows])
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        """See ``Target.finish``: index, statistics, final comment, and the end of the acknowledgements."""
+        plan, table = self._prepared()
+        layout = self._layout_of()
+        index = plan_index(plan, layout)
+        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+            now = find_table(connection, table.schema, table.name)
+            if now is None or now.oid != table.oid:
+                raise NotFound(f"the table {table.shown} is gone", next="run the import again from its start")
+            if index is not None:
+                assert self._extension is not None
+                _build_index(connection, now, index, self._extension)
+            if _may_comment(now, plan):
+                _comment(connection, now.quoted, plan, layout, passport, "complete")
+            acknowledge.end(connection, now, plan.import_id)
+            run(connection, f"ANALYZE {now.quoted}")
+        self._finished = plan.if_exists != "append"
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """See ``Target.search``; the score is the operator's value.
+
+        An index of pgvector answers with at most ``ef_search`` or ``probes`` candidates, so both are raised to suit k.
+        """
+        found = self._look()
+        slot = found.layout.one("vector")
+        if slot is None or slot.name != vector or found.extension is None:
+            raise UsageError(f"the table {found.table.shown} has no vector {vector!r}")
+        metric = found.collection.vector(vector).metric
+        if metric not in OPCLASSES:
+            raise UsageError(
+                f"the metric of {found.table.shown} is not known",
+                why="no index of the table says it",
+                next="choose one at the import: --set metric=cosine",
+            )
+        operator = found.extension.operator(OPCLASSES[metric][1])
+        distance = f"{sql.quote(slot.column)} {operator} $1::text::{found.extension.name('vector')}"
+        keys = ", ".join(expressions(key)[0] for key in found.layout.keys)
+        statement = f"SELECT {distance}, {keys} FROM ONLY {found.table.quoted} ORDER BY {distance} LIMIT $2"
+        text = "[" + ",".join(map(repr, np.asarray(query, np.float64).tolist())) + "]"
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            _widen_search(connection, found, slot.column, k)
+            rows = run(connection, statement, [text, k]).fetchall()
+        return [Hit(_hit_id(found.layout, row[1:]), float(row[0])) for row in rows if row[0] is not None]
+
+    def query_hint(self) -> str:
+        """A search in SQL with the operator of the metric."""
+        found = self._look()
+        slot = found.layout.one("vector")
+        metric = found.collection.vectors[0].metric if found.collection.vectors else ""
+        if slot is None or found.extension is None or metric not in OPCLASSES:
+            return ""
+        keys = ", ".join(sql.quote(key.column) for key in found.layout.keys)
+        plain = found.extension.schema in ("public", found.table.schema)
+        operator = OPCLASSES[metric][1] if plain else found.extension.operator(OPCLASSES[metric][1])
+        distance = f"{sql.quote(slot.column)} {operator} '[...]'"
+        return f"SELECT {keys}, {distance} AS distance FROM {found.table.quoted} ORDER BY {distance} LIMIT 10;"
+
+    def count(self) -> int:
+        """See ``Target.count``."""
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            table = find_table(connection, *table_name(self._place, self._name))
+            if table is None:
+                raise NotFound(f"there is no table {self._name!r}")
+            return int(_scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}"))
+
+    def close(self) -> None:
+        """See ``Target.close``."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # -- how it works --------------------------------------------------------------------------
+
+    def _prepared(self) -> tuple[TargetPlan, Table]:
+        if self._plan is None or self._table is None:
+            raise UsageError("this session was neither prepared nor attached")
+        return self._plan, self._table
+
+    def _layout_of(self) -> Layout:
+        assert self._layout is not None
+        return self._layout
+
+    def _attached(self, plan: TargetPlan, table: Table, layout: Layout, extension: Extension | None) -> None:
+        comment = parse_comment(table.comment)
+        self._plan, self._table, self._layout, self._extension = plan, table, layout, extension
+        self._finished = (
+            comment is not None
+            and comment.state == "complete"
+            and comment.import_id == plan.import_id
+            and plan.resume
+            and plan.if_exists != "append"
+        )
+
+    def _look(self) -> Found:
+        with self._failures(), self._transaction(BEGIN_READ) as connection:
+            return look(connection, self._place, self._name)
+
+    @contextmanager
+    def _failures(self, mark: Mark | None = None) -> Iterator[None]:
+        where = f" (row group {mark.group} of {mark.shard})" if mark else ""
+        with translated(f"{self._place.text} {self._name!r}{where}", self._place.password):
+            yield
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        """Open the connection if need be, begin, and commit or roll back."""
+        import psycopg
+
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._place)
+        connection = self._connection
+        try:
+            connection.execute(begin)
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            try:
+                if not connection.closed:
+                    connection.execute("ROLLBACK")
+            except psycopg.Error:
+                connection.close()
+            raise
+
+
+def _check(batch: Batch, plan: TargetPlan, mark: Mark) -> None:
+    """Refuse what no table can hold, whatever its columns are."""
+    where = f"row group {mark.group} of {mark.shard}"
+    check_batch(batch, plan, where)
+    if pc.any(pc.not_equal(batch.column("namespace"), "")).as_py():
+        raise NotRepresentable(f"{where} has namespaces", why="a table has none", safe="nothing of it was written")
+    longest = pc.max(pc.binary_length(batch.column("id"))).as_py() or 0
+    if not plan.collection.key and longest > ID_MAX_BYTES:
+        raise NotRepresentable(
+            f"{where} has an id of {longest:,} bytes",
+            why=f"an index of Postgres holds keys of up to {ID_MAX_BYTES:,} bytes",
+            safe="nothing of it was written",
+        )
+
+
+def _scalar(connection: Connection, statement: str) -> Any:
+    row = run(connection, statement).fetchone()
+    return None if row is None else row[0]
+
+
+def _ensure_extension(connection: Connection) -> Extension:
+    """Find pgvector, or create it in this database.
+
+    Raises:
+        NotFound: the server has no files of it.
+        AuthenticationFailed: the role may not create it.
+    """
+    import psycopg
+
+    extension = read_extension(connection)
+    if extension is not None:
+        return extension
+    try:
+        run(connection, f"CREATE EXTENSION IF NOT EXISTS {sql.quote(EXTENSION)}")
+    except psycopg.Error as error:
+        if sqlstate(error) == "42501":
+            raise AuthenticationFailed(
+                "the extension 'vector' is missing, and the role may not create it",
+                safe="nothing was written",
+                next="ask an administrator for: CREATE EXTENSION vector;",
+            ) from error
+        if sqlstate(error) in ("0A000", "58P01"):
+            raise NotFound(
+                "the server has no pgvector",
+                why="its files are not installed on the server",
+                safe="nothing was written",
+                next="install the package of pgvector for this version of PostgreSQL",
+            ) from error
+        raise
+    extension = read_extension(connection)
+    assert extension is not None
+    return extension
+
+
+def _drop(connection: Connection, table: Table) -> None:
+    """Drop the table alone; what depends on it stands in the way."""
+    if table.kind != "table":
+        raise AlreadyExists(f"{table.shown} is a {table.kind}", why="only an ordinary table is replaced")
+    run(connection, f"DROP TABLE {table.quoted}")
+
+
+def _home(connection: Connection, schema: str | None) -> str:
+    """The schema in which a table is created."""
+    home = schema or _scalar(connection, "SELECT current_schema()")
+    if home is None:
+        raise UsageError("no schema of the search path exists", next="name one: -c schema.table")
+    if not run(connection, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text", [home]).fetchall():
+        raise UsageError(
+            f"there is no schema {home!r}",
+            safe="nothing was written",
+            next='create it, or put a table name with a dot in quotes: -c \'"my.table"\'',
+        )
+    return str(home)
+
+
+def _create(
+    connection: Connection,
+    home: str,
+    name: str,
+    plan: TargetPlan,
+    layout: Layout,
+    extension: Extension | None,
+) -> Table:
+    quoted = sql.qualified(home, name)
+    run(connection, create_table(quoted, layout, extension))
+    _comment(connection, quoted, plan, layout, plan.passport, "loading")
+    table = find_table(connection, home, name)
+    assert table is not None
+    return table
+
+
+def _is_left_over(connection: Connection, table: Table, wanted: Layout) -> bool:
+    """Whether a table is one of vecport's, empty, and of another shape than is wanted."""
+    comment = parse_comment(table.comment)
+    if comment is None or comment.layout.differences(table) or comment.layout == wanted:
+        return False
+    return not _scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
+
+
+def _existing_layout(table: Table, wanted: Layout) -> Layout:
+    """The layout of an existing table that has a place for everything that is wanted.
+
+    A table with a ``document`` column also takes records without documents.
+
+    Raises:
+        NotRepresentable: the table has other columns.
+    """
+    comment = parse_comment(table.comment)
+    own = comment.layout if comment is not None and not comment.layout.differences(table) else None
+    if own is not None:
+        have = {_meaning(slot): slot for slot in own.slots}
+        missing = [slot for slot in wanted.slots if _meaning(slot) not in have]
+        extra = have.keys() - set(map(_meaning, wanted.slots))
+        if not missing and all(have[meaning].role == "document" for meaning in extra):
+            return own
+    differences = wanted.differences(table)
+    if differences:
+        raise NotRepresentable(
+            f"the table {table.shown} has other columns than the import needs: {'; '.join(differences)}",
+            safe="nothing was written",
+            next="import into a new table, or replace this one: --if-exists replace",
+        )
+    return wanted
+
+
+def _meaning(slot: Any) -> tuple[Any, ...]:
+    return slot.role, slot.name, slot.type, slot.dim
+
+
+def _check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
+    """Decide whether an import may write into an existing table; return the layout in which it does."""
+    refuse_other_relations(table)
+    comment = parse_comment(table.comment)
+    if plan.if_exists != "append":
+        if plan.resume:
+            ours = comment is not None and comment.import_id == plan.import_id
+            if not ours and not acknowledge.under_way(connection, table, plan.import_id):
+                raise AlreadyExists(
+                    f"the table {table.shown} is not the one that this import created",
+                    safe="nothing was written",
+                    next="choose another name, or --if-exists replace",
+                )
+        elif _scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})"):
+            raise AlreadyExists(
+                f"the table {table.shown} has records",
+                safe="nothing was written",
+                next="choose another name, or --if-exists append or replace",
+            )
+    layout = _existing_layout(table, wanted)
+    if not plan.resume and plan.if_exists != "append" and _may_comment(table, plan):
+        _comment(connection, table.quoted, plan, layout, plan.passport, "loading")
+    return layout
+
+
+def _may_comment(table: Table, plan: TargetPlan) -> bool:
+    """A comment of the user's stays, and a table that is appended to gets none."""
+    if parse_comment(table.comment) is not None:
+        return True
+    return not table.comment and plan.if_exists != "append"
+
+
+def _comment(
+    connection: Connection,
+    quoted: str,
+    plan: TargetPlan,
+    layout: Layout,
+    passport: Mapping[str, Json],
+    state: str,
+) -> None:
+    metric = plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
+    comment = Comment(layout, passport, state, plan.import_id, metric)
+    run(connection, f"COMMENT ON TABLE {quoted} IS {sql.literal(comment.text())}")
+
+
+def _build_index(connection: Connection, table: Table, index: IndexPlan, extension: Extension) -> None:
+    """Build the vector index unless the table has it."""
+    for found in table.indexes:
+        same = (found.method, found.column, found.opclass) == (index.method, index.column, index.opclass)
+        if same and found.valid and not found.partial:
+            return
+    if index.memory:
+        connection.execute(f"SET LOCAL maintenance_work_mem = {sql.literal(index.memory)}")
+    name = index.name(table.name)
+    taken = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    for attempt in range(2, 1000):
+        if not connection.execute(
+            f"{taken} WHERE n.nspname = %s::text AND c.relname = %s::text", [table.schema, name]
+        ).fetchall():
+            break
+        name = index.name(f"{table.name}_{attempt}")
+    run(connection, create_index(table.quoted, name, index, extension))
+
+
+def _widen_search(connection: Connection, found: Found, column: str, k: int) -> None:
+    """Make the indexes look at enough candidates for k results: they answer with fewer otherwise, without a word."""
+    assert found.extension is not None
+    lists = [
+        int(option.removeprefix("lists="))
+        for index in found.table.indexes
+        if index.column == column and index.method == "ivfflat"
+        for option in index.options or ("lists=100",)
+    ]
+    connection.execute(f"SET LOCAL hnsw.ef_search = {min(_MAX_EF_SEARCH, max(100, 2 * k))}")
+    connection.execute(f"SET LOCAL ivfflat.probes = {math.isqrt(max(lists, default=1)) + 1}")
+    if tuple(map(int, found.extension.version.split(".")[:2])) >= (0, 8):
+        connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+        connection.execute("SET LOCAL ivfflat.iterative_scan = relaxed_order")
+
+
+def _hit_id(layout: Layout, values: Sequence[Any]) -> str:
+    """The id of a search result, from its key columns as the client gives them."""
+    plain = [value if isinstance(value, bool | int | str) else str(value) for value in values]
+    if not layout.flat:
+        return canonical.dumps(plain)
+    return canonical.dumps(plain[0]) if isinstance(plain[0], bool) else str(plain[0])

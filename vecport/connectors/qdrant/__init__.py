@@ -1,0 +1,104 @@
+"""Qdrant: servers by gRPC, and folders of the official client's local mode.
+
+``qdrant://host:6333``, ``qdrant+https://host:6333``, ``qdrant:./folder``. The address names the REST port; gRPC is one
+above it unless the option ``grpc-port`` says otherwise.
+
+Sources of facts: the protocol files in the ``qdrant_client`` package, and Qdrant 1.19.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from ...errors import AuthenticationFailed, NotRepresentable, UsageError
+from ...model.capabilities import SourceCapabilities, TargetCapabilities
+from ..address import Place
+from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from .backend import Backend, Read, ServerBackend
+from .client import Server, seconds
+from .folder import FolderBackend, recognises
+from .source import QdrantSource
+from .target import SETTLE_SECONDS, QdrantTarget
+
+__all__ = ["QdrantConnector", "QdrantFolderSource", "QdrantFolderTarget", "QdrantSource", "QdrantTarget"]
+
+
+class QdrantFolderSource(QdrantSource):
+    """A session that reads a copy of a local folder; every session makes its own."""
+
+    capabilities: ClassVar[SourceCapabilities] = replace(QdrantSource.capabilities, concurrency="handle")
+
+
+class QdrantFolderTarget(QdrantTarget):
+    """A session that writes a local folder, which one process at a time can have open."""
+
+    capabilities: ClassVar[TargetCapabilities] = replace(QdrantTarget.capabilities, concurrency="handle", bounds={})
+
+
+class QdrantConnector(Connector):
+    """Qdrant as source and target."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="qdrant",
+        title="Qdrant",
+        schemes=("qdrant",),
+        extra="qdrant",
+        modules=("qdrant_client", "grpc"),
+        example="qdrant://localhost:6333",
+        options=(
+            Option("api-key", "The API key or token.", secret=True, env=("QDRANT_API_KEY",)),
+            Option("grpc-port", "The port of the gRPC interface; one above the address's port by default."),
+            Option("timeout-s", "Seconds after which a request counts as unanswered.", default="60"),
+            Option("index-wait-s", "Seconds to wait for the index at the end of an import.", default="600"),
+            Option("prefix", "A path before the REST interface, where a proxy adds one."),
+        ),
+        where="a filter in the JSON of Qdrant's REST interface",
+    )
+    source: ClassVar[type[Source] | None] = QdrantSource
+    target: ClassVar[type[Target] | None] = QdrantTarget
+
+    def collections(self, place: Place) -> list[CollectionSummary]:
+        backend = _backend(place, write=False)
+        try:
+            return [self._summary(backend, name) for name in sorted(backend.names())]
+        finally:
+            backend.close()
+
+    def _summary(self, backend: Backend, name: str) -> CollectionSummary:
+        from .schema import unsupported, vector_params
+
+        try:
+            info = backend.info(name)
+            rows = None if info is None else backend.count(Read(name, None))
+        except (NotRepresentable, AuthenticationFailed) as error:
+            return CollectionSummary(name, None, error.what)
+        if info is None:
+            return CollectionSummary(name)
+        found = unsupported(info, backend.pb)
+        if found:
+            return CollectionSummary(name, rows, f"not carried yet: {'; '.join(found)}")
+        ((_, vector),) = vector_params(info).items()
+        return CollectionSummary(name, rows, f"{vector.size} x {backend.pb.Distance.Name(vector.distance).lower()}")
+
+    def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
+        kind = QdrantFolderSource if place.local else QdrantSource
+        return kind(_backend(place, write=False), collection, selection)
+
+    def open_target(self, place: Place, collection: str) -> Target:
+        kind = QdrantFolderTarget if place.local else QdrantTarget
+        wait = seconds(place, "index-wait-s", SETTLE_SECONDS)
+        return kind(_backend(place, write=True), collection, wait)
+
+    def recognises(self, path: str) -> bool:
+        return recognises(path)
+
+
+def _backend(place: Place, *, write: bool) -> Backend:
+    if not place.local:
+        return ServerBackend(Server(place))
+    if not place.path:
+        raise UsageError(
+            f"{place.text} names neither a host nor a folder", next="qdrant://HOST:6333 or qdrant:./FOLDER"
+        )
+    return FolderBackend(place, write=write)

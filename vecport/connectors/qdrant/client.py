@@ -1,0 +1,290 @@
+"""The connection to a Qdrant server: gRPC channel, deadlines, and gRPC status codes as vecport's errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from ...errors import (
+    AlreadyExists,
+    AuthenticationFailed,
+    IntegrityError,
+    NotFound,
+    NotRepresentable,
+    OutOfResources,
+    Unavailable,
+    UsageError,
+    VecportError,
+)
+from .wire import PointKey
+
+if TYPE_CHECKING:
+    from ..address import Place
+
+HTTP_PORT: Final = 6333
+CONNECT_SECONDS: Final = 5.0
+TIMEOUT_SECONDS: Final = 60.0
+#: Set by the server on RESOURCE_EXHAUSTED when its disk is full (``collection/src/operations/types.rs``).
+STORAGE_MARK: Final = "qdrant-insufficient-storage"
+
+_KEY_HELP = "set QDRANT_API_KEY to a key that may do this"
+
+
+class Server:
+    """One Qdrant server. Connects at once.
+
+    Args:
+        place: a ``qdrant://host:port`` address with its options.
+
+    Raises:
+        UsageError: an option is malformed, or a key would travel without TLS.
+        Unavailable: nobody answers within five seconds.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.http_port = place.port or HTTP_PORT
+        self.grpc_port = _port(place.option("grpc-port")) or self.http_port + 1
+        self.timeout = seconds(place, "timeout-s", TIMEOUT_SECONDS)
+        self._key = place.option("api-key") or None
+        if self._key and not place.tls and not place.loopback:
+            raise UsageError(
+                f"an API key would travel to {place.host} without TLS",
+                why="anybody on the way could read it",
+                safe="nothing was sent",
+                next=f"write the address as qdrant+https://{place.host}:{self.http_port}",
+            )
+        self.version = ""
+        self._channel: Any = None
+        self._connect()
+
+    # -- connection ----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        from qdrant_client import grpc as pb
+
+        self.pb = pb
+        self._metadata = (("api-key", self._key),) if self._key else ()
+        self._dial()
+        try:
+            health = pb.QdrantStub(self._channel).HealthCheck
+            reply = self.call(health, pb.HealthCheckRequest(), "connecting", CONNECT_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self.version = str(reply.version)
+
+    def _dial(self) -> None:
+        """Make a new channel, which connects with its first call; one that has lost its server waits long to look."""
+        import grpc
+
+        pb = self.pb
+        self.close()
+        host = f"[{self.place.host}]" if ":" in self.place.host else self.place.host
+        options: list[tuple[str, Any]] = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        if self.place.loopback:
+            options.append(("grpc.enable_http_proxy", 0))
+        target = f"{host}:{self.grpc_port}"
+        if self.place.tls:
+            channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+        else:
+            channel = grpc.insecure_channel(target, options)
+        self._channel = channel
+        self.points = pb.PointsStub(channel)
+        self.collections = pb.CollectionsStub(channel)
+        # Bytes in, bytes out: pages are decoded, and batches packed, by this package.
+        self.scroll = channel.unary_unary("/qdrant.Points/Scroll", request_serializer=pb.ScrollPoints.SerializeToString)
+        self.get = channel.unary_unary("/qdrant.Points/Get", request_serializer=pb.GetPoints.SerializeToString)
+        self.upsert = channel.unary_unary(
+            "/qdrant.Points/Upsert", response_deserializer=pb.PointsOperationResponse.FromString
+        )
+
+    def lost(self, channel: Any) -> None:
+        """Take note that a channel has lost the server, so that the next call dials anew."""
+        if channel is self._channel:
+            self._dial()
+
+    def at_least(self, major: int, minor: int) -> bool:
+        """Whether the server's version is this one or a later one; a version that cannot be read is an old one."""
+        match = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return match is not None and (int(match[1]), int(match[2])) >= (major, minor)
+
+    def close(self) -> None:
+        """Close the channel. Safe to call twice."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def call(self, method: Callable[..., Any], request: Any, doing: str, timeout: float | None = None) -> Any:
+        """Call a stub's method and return its answer.
+
+        Args:
+            method: of ``points`` or ``collections``, or ``scroll`` or ``upsert``.
+            request: its message.
+            doing: for the error message: what was being done.
+            timeout: seconds, the option ``timeout-s`` by default.
+
+        Raises:
+            VecportError: the class that fits the status code, see ``translate``.
+        """
+        return self.start(method, request, doing, timeout).result()
+
+    def start(self, method: Callable[..., Any], request: Any, doing: str, timeout: float | None = None) -> Pending:
+        """Send a request and return at once."""
+        future = method.future(  # type: ignore[attr-defined]
+            request, timeout=timeout or self.timeout, metadata=self._metadata
+        )
+        return Pending(self, self._channel, future, doing)
+
+    def translate(self, error: Any, doing: str) -> VecportError:
+        """Turn a ``grpc.RpcError`` into the error that the pipelines know.
+
+        Returns:
+            The error to raise. One from a rate limit has an attribute ``retry_after`` in seconds where the server
+            names a time.
+        """
+        code, text = error.code().name, str(error.details() or "")
+        trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
+        what = f"Qdrant at {self.place.text}: {doing} failed"
+        if code == "RESOURCE_EXHAUSTED" and STORAGE_MARK in trailing:
+            return OutOfResources(what, why=text, safe="what was acknowledged is stored")
+        if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            return AuthenticationFailed(what, why=text, next=_KEY_HELP)
+        kind = _ERRORS.get(code, Unavailable)
+        translated = kind(what, why=f"{code}: {text}", next=self._hint(code) if kind is Unavailable else "")
+        if str(trailing.get("retry-after", "")).isdigit():
+            translated.retry_after = float(trailing["retry-after"])  # type: ignore[attr-defined]
+        return translated
+
+    def _hint(self, code: str) -> str:
+        if self.version or code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
+            return ""
+        return (
+            f"gRPC is expected on port {self.grpc_port}, one above the address's; another one is set by the option"
+            " grpc-port; a server with TLS needs qdrant+https://"
+        )
+
+    @property
+    def rest(self) -> str:
+        """The address of the REST interface, without a slash at its end."""
+        host = f"[{self.place.host}]" if ":" in self.place.host else self.place.host
+        base = f"{'https' if self.place.tls else 'http'}://{host}:{self.http_port}"
+        prefix = (self.place.option("prefix") or self.place.path).strip("/")
+        return f"{base}/{prefix}" if prefix else base
+
+    def curl(self, collection: str, vector: str, key: PointKey) -> str:
+        """A search from the command line for the records nearest to one that is there.
+
+        Args:
+            collection: its name.
+            vector: the vector's name, ``""`` for the unnamed one.
+            key: a record of the collection.
+        """
+        using = {"using": vector} if vector else {}
+        body = json.dumps({"query": key, **using, "limit": 10, "with_payload": True}, ensure_ascii=False)
+        url = f"{self.rest}/collections/{_quoted(collection)}/points/query"
+        line = shlex.join(["curl", "-s", url, "-H", "content-type: application/json", "-d", body])
+        return line + ' -H "api-key: $QDRANT_API_KEY"' if self._key else line
+
+    # -- REST, where gRPC is not exact -----------------------------------------------------------
+
+    def rest_payloads(self, collection: str, keys: Sequence[PointKey]) -> dict[PointKey, dict[str, Any]]:
+        """Read payloads by the REST interface, which shows every integer and any depth as it is stored.
+
+        Returns:
+            By key; points that no longer exist are left out.
+
+        Raises:
+            NotRepresentable: the REST interface does not answer.
+        """
+        import httpx
+
+        url = f"{self.rest}/collections/{_quoted(collection)}/points"
+        headers = {"content-type": "application/json"} | ({"api-key": self._key} if self._key else {})
+        body = json.dumps({"ids": list(keys), "with_payload": True, "with_vector": False})
+        try:
+            with httpx.Client(trust_env=not self.place.loopback, timeout=self.timeout) as client:
+                answer = client.post(url, content=body, headers=headers).raise_for_status()
+            records = json.loads(answer.content)["result"]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise NotRepresentable(
+                f"collection {collection!r}: payloads, point {keys[0]}'s among them, that gRPC does not show exactly",
+                why="gRPC shows integers above 2^63-1 as floats and takes only some depth; the REST interface, which"
+                f" is exact, did not answer on port {self.http_port}: {type(error).__name__}",
+                next="make the REST port reachable: the address names it, and the option prefix a path before it",
+            ) from None
+        return {_rest_key(record["id"]): record["payload"] or {} for record in records}
+
+
+_ERRORS: Final[dict[str, type[VecportError]]] = {
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": AlreadyExists,
+    "INVALID_ARGUMENT": NotRepresentable,
+    "OUT_OF_RANGE": NotRepresentable,
+    "DATA_LOSS": IntegrityError,
+}
+
+
+class Pending:
+    """An answer under way."""
+
+    def __init__(self, server: Server, channel: Any, future: Any, doing: str) -> None:
+        self._server, self._channel, self._future, self._doing = server, channel, future, doing
+
+    def result(self) -> Any:
+        """Wait for the answer; raises as ``Server.call`` does."""
+        import grpc
+
+        try:
+            return self._future.result()
+        except grpc.RpcError as error:
+            translated = self._server.translate(error, self._doing)
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._server.lost(self._channel)
+        except grpc.FutureCancelledError:
+            translated = Unavailable(f"{self._doing} was cancelled")
+        raise translated from None
+
+    def cancel(self) -> None:
+        """Give the answer up."""
+        self._future.cancel()
+
+
+def _rest_key(value: Any) -> PointKey:
+    return value if isinstance(value, int) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _port(text: str | None) -> int | None:
+    if not text:
+        return None
+    if text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise UsageError(f"option grpc-port={text!r} is no port", next="a number from 1 to 65535")
+
+
+def seconds(place: Place, option: str, default: float) -> float:
+    """An option that is a time; raises ``UsageError`` for what is none."""
+    text = place.option(option)
+    if not text:
+        return default
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1e6:
+        raise UsageError(f"option {option}={text!r} is no time", next="a number of seconds above 0")
+    return found

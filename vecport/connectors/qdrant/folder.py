@@ -1,0 +1,335 @@
+"""A folder of the official client's local mode (``QdrantClient(path=...)``) as a place for collections.
+
+To read, the folder is copied and the copy opened: the client creates files, and can rewrite rows, in what it opens.
+The folder's points are pickles; before the client loads them, they are read once with nothing allowed but the classes
+that a point is made of, so that a folder from a stranger runs no code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ...errors import IntegrityError, Locked, NotFound, NotRepresentable
+from ...model import canonical
+from ...model.batch import dense_array
+from ...model.collection import VectorField
+from ..address import Place
+from ..base import TargetPlan
+from . import schema, wire
+from .backend import Backend, Listing, Read, Rows
+from .wire import PointKey
+
+META: Final = "meta.json"
+POINTS: Final = "storage.sqlite"
+_SAFE: Final = frozenset(
+    {
+        ("builtins", "object"), ("builtins", "set"), ("collections", "OrderedDict"), ("copyreg", "_reconstructor"),
+        ("_codecs", "encode"), ("uuid", "UUID"), ("uuid", "SafeUUID"), ("decimal", "Decimal"),
+        ("datetime", "datetime"), ("datetime", "date"), ("numpy", "ndarray"), ("numpy", "dtype"),
+        ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
+        ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
+    }
+)  # fmt: skip
+
+
+def recognises(path: str) -> bool:
+    """Whether a folder is one of local mode."""
+    meta = _meta(Path(path))
+    return meta is not None and isinstance(meta.get("collections"), dict) and "aliases" in meta
+
+
+def _meta(folder: Path) -> dict[str, Any] | None:
+    """The content of a folder's ``meta.json``, None when there is none that can be read."""
+    try:
+        meta = json.loads((folder / META).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return meta if isinstance(meta, dict) else None
+
+
+class FolderBackend(Backend):
+    """A folder of local mode. Collections are opened on first use.
+
+    Local mode stores vectors as they were given, and normalises those for cosine only in the memory of the process
+    that writes them.
+
+    Args:
+        place: a ``qdrant:./folder`` address.
+        write: open the folder itself, and create it with its first collection; a copy is read otherwise.
+
+    Raises:
+        NotFound: to be read, and no such folder.
+    """
+
+    normalises = False
+
+    def __init__(self, place: Place, *, write: bool) -> None:
+        from qdrant_client import grpc as pb
+
+        self.pb, self.text, self._write = pb, place.text, write
+        self.version = f"local mode of qdrant-client {version('qdrant-client')}"
+        self._folder = Path(place.path)
+        self._copy: Path | None = None
+        self._client: Any = None
+        if not write:
+            self.remarks = ("the folder was copied, and the copy read",)
+            if not recognises(place.path):
+                what = "is no folder of Qdrant's local mode" if self._folder.exists() else "does not exist"
+                raise NotFound(f"{place.text} {what}", safe="nothing was created")
+
+    # -- the client ----------------------------------------------------------------------------
+
+    def _open(self) -> Any:
+        """The official client, opened on the folder or its copy."""
+        if self._client is None:
+            from qdrant_client import QdrantClient
+
+            if not self._write and self._copy is None:
+                self._copy = _copied(self._folder)
+            path = self._copy or self._folder
+            _check_pickles(path)
+            try:
+                self._client = QdrantClient(path=str(path))
+            except RuntimeError as error:
+                raise Locked(f"{self.text} is open in another process", why=str(error)) from None
+        return self._client
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    # -- collections ---------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        return list((_meta(self._folder) or {}).get("collections", {}))
+
+    def aliases(self, collection: str) -> list[str]:
+        aliases = (_meta(self._folder) or {}).get("aliases", {})
+        return [alias for alias, name in aliases.items() if name == collection]
+
+    def info(self, collection: str) -> Any | None:
+        from qdrant_client.conversions.conversion import RestToGrpc
+
+        known = (_meta(self._folder) or {}).get("aliases", {})
+        if collection not in self.names() and collection not in known:
+            return None
+        return RestToGrpc.convert_collection_info(self._open().get_collection(collection))
+
+    def create(self, plan: TargetPlan) -> None:
+        from qdrant_client import models
+
+        field = schema.plan_vector(plan)
+        schema.parse_settings(plan.settings)
+        params = models.VectorParams(size=field.dim, distance=models.Distance[schema.DISTANCES[field.metric].upper()])
+        self._open().create_collection(
+            plan.collection.name,
+            vectors_config={field.name: params} if field.name else params,
+            metadata={schema.PASSPORT_KEY: schema.passport_text(plan.passport)},
+        )
+
+    def drop(self, collection: str) -> None:
+        self._open().delete_collection(collection)
+
+    def add_alias(self, alias: str, collection: str) -> None:
+        from qdrant_client import models
+
+        create = models.CreateAlias(collection_name=collection, alias_name=alias)
+        self._open().update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+
+    def set_passport(self, collection: str, text: str) -> None:
+        self._open().update_collection(collection, metadata={schema.PASSPORT_KEY: text})
+
+    def nudge(self, collection: str) -> None:
+        return None
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def filter(self, where: str | None) -> Any:
+        return schema.parse_where(where, pb_filter=False)
+
+    def count(self, read: Read) -> int:
+        return int(self._open().count(read.collection, count_filter=read.filter, exact=True).count)
+
+    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Listing:
+        wanted = read.vector is not None
+        records, following = self._open().scroll(
+            read.collection, read.filter, limit, offset=offset, with_payload=wanted, with_vectors=wanted
+        )
+        rows = _rows(read, records)
+        rows.last = rows.keys[-1] if rows.keys else None
+        rows.next = following
+        return _Done(rows)
+
+    def get(self, read: Read, keys: Sequence[PointKey]) -> Rows:
+        wanted = read.vector is not None
+        records = self._open().retrieve(read.collection, list(keys), with_payload=wanted, with_vectors=wanted)
+        return _rows(read, records)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def upsert(self, collection: str, field: VectorField, batch: pa.RecordBatch, rows: int) -> None:
+        from qdrant_client import models
+
+        # Local mode takes more than a server does; packing for a server refuses what only local mode takes.
+        for _ in wire.pack_points(batch, field):
+            pass
+        keys, matrix, present = wire.check_batch(batch, field)
+        vectors = iter(matrix.tolist())
+        points = []
+        for key, text, has in zip(keys, wire.texts_of(batch, "metadata"), present, strict=True):
+            vector: Any = {} if not has else {field.name: next(vectors)} if field.name else next(vectors)
+            points.append(models.PointStruct(id=key, vector=vector, payload=canonical.loads(text)))
+        for i in range(0, len(points), rows):
+            self._open().upsert(collection, points[i : i + rows], wait=True)
+
+    def remove(self, collection: str, keys: Sequence[PointKey]) -> None:
+        from qdrant_client import models
+
+        self._open().delete(collection, models.PointIdsList(points=list(keys)), wait=True)
+
+    def nearest(
+        self, collection: str, vector: str, query: npt.NDArray[np.float32], k: int
+    ) -> list[tuple[PointKey, float]]:
+        found = self._open().query_points(collection, query.tolist(), using=vector or None, limit=k)
+        return [(point.id, float(point.score)) for point in found.points]
+
+    def hint(self, collection: str, vector: str, key: PointKey) -> str:
+        using = f", using={vector!r}" if vector else ""
+        call = f"QdrantClient(path={str(self._folder)!r}).query_points({collection!r}, query={key!r}{using}, limit=10)"
+        return f'python -c "from qdrant_client import QdrantClient; print({call})"'
+
+
+class _Done(Listing):
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def result(self) -> Rows:
+        return self._rows
+
+
+def _rows(read: Read, records: Sequence[Any]) -> Rows:
+    keys: list[PointKey] = [record.id for record in records]
+    if read.vector is None:
+        return Rows(keys)
+    texts = [canonical.dumpb(record.payload or {}) for record in records]
+    return Rows(
+        keys,
+        metadata=pa.array(texts, pa.binary()).cast(pa.string()),
+        vectors=_column([_vector(record.vector, read.vector.name) for record in records], read.vector),
+    )
+
+
+def _vector(vectors: Any, name: str) -> Any | None:
+    """A record's vector as a list of floats, None when it has none."""
+    if isinstance(vectors, dict):
+        return vectors.get(name)
+    return None if name else vectors
+
+
+def _column(vectors: list[Any | None], field: VectorField) -> pa.Array[Any]:
+    dim = field.dim or 0
+    valid = np.array([vector is not None for vector in vectors], np.bool_)
+    matrix = np.zeros((len(vectors), dim), np.float32)
+    for i, vector in enumerate(vectors):
+        if vector is not None:
+            if len(vector) != dim:
+                raise IntegrityError(f"vector {field.name!r} has {len(vector)} floats, the schema says {dim}")
+            matrix[i] = vector
+    return dense_array(matrix, field, valid)
+
+
+# ---- copying ----
+
+
+def _copied(folder: Path) -> Path:
+    """A private copy of a folder; the folder itself is only read.
+
+    Raises:
+        Locked: a client has the folder open, so that a copy could be of no one moment.
+    """
+    copy = Path(tempfile.mkdtemp(prefix="vecport-qdrant-"))
+    try:
+        with _unused(folder):
+            shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+    except BaseException:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
+    return copy
+
+
+@contextmanager
+def _unused(folder: Path) -> Iterator[None]:
+    """Keep clients from opening a folder meanwhile, without changing it."""
+    try:
+        import fcntl
+
+        lock = (folder / ".lock").open("rb")
+    except (ImportError, OSError):
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise Locked(
+                f"qdrant:{folder} is open in another process",
+                safe="nothing was read or written",
+                next="close that client and run the same command again",
+            ) from None
+        yield
+
+
+class _Guard(pickle.Unpickler):
+    """Loads a point and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _SAFE:
+            return super().find_class(module, name)
+        if module.startswith("qdrant_client.") and "." not in name:
+            from pydantic import BaseModel
+
+            found = getattr(import_module(module), name, None)
+            if isinstance(found, type) and issubclass(found, BaseModel):
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a point")
+
+
+def _check_pickles(folder: Path) -> None:
+    """Refuse a folder in which something other than points is pickled.
+
+    Raises:
+        NotRepresentable: a row would run code or make foreign objects when loaded.
+    """
+    for path in sorted(folder.glob(f"collection/*/{POINTS}")):
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            try:
+                for (blob,) in db.execute("SELECT point FROM points"):
+                    _Guard(io.BytesIO(blob)).load()
+            except sqlite3.OperationalError:
+                continue
+            except Exception as error:
+                raise NotRepresentable(
+                    f"{path.parent.name!r} in this Qdrant folder holds a row that is no point",
+                    why=str(error),
+                    safe="it was not loaded",
+                ) from None

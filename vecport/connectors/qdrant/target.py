@@ -1,0 +1,240 @@
+"""Writing a Qdrant collection: creation, whole-point upserts, the wait for the index, search."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
+from ...model.batch import page_schema
+from ...model.capabilities import MetadataRules, TargetCapabilities
+from ...model.collection import Collection
+from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from . import schema, wire
+from .backend import Backend, Read
+from .source import describe
+
+DELETE_ROWS: Final = 10_000
+#: How long ``finish`` waits for the optimizers; the index goes on being built behind that.
+SETTLE_SECONDS: Final = 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+
+METADATA: Final = MetadataRules(
+    exact=frozenset(
+        {
+            "null", "boolean", "integer", "integer64", "number", "number_negative_zero", "string", "string_nul",
+            "list_empty", "list_string", "list_integer", "list_number", "list_boolean", "list_mixed", "object",
+        }
+    )
+)  # fmt: skip
+
+
+class QdrantTarget(Target):
+    """A session that writes one collection of a server.
+
+    Args:
+        backend: the place; closed with the session.
+        collection: its name.
+        settle_seconds: how long ``finish`` waits for the optimizers.
+    """
+
+    capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
+        id_kinds=schema.ID_KINDS,
+        id_text=False,
+        id_int_min=0,
+        id_int_max=wire.MAX_INT_KEY,
+        vectors=1,
+        unnamed_vector=True,
+        kinds={"dense": frozenset({"float32"})},
+        metrics=frozenset(schema.DISTANCES),
+        metric_required=True,
+        max_dim=schema.MAX_DIM,
+        null_vectors=True,
+        nonfinite_vectors=False,
+        bounds={"cosine": schema.BOUND},
+        native_document=False,
+        native_namespace=False,
+        metadata=METADATA,
+        passport=True,
+        ack="upsert",
+        concurrency="processes",
+        if_exists=frozenset({"create", "append", "replace"}),
+        write_rows=1_000,
+    )
+
+    def __init__(self, backend: Backend, collection: str, settle_seconds: float = SETTLE_SECONDS) -> None:
+        self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
+        self._plan: TargetPlan | None = None
+        self._batch_limit: int | None = None
+
+    # -- the collection ------------------------------------------------------------------------
+
+    def describe(self) -> Description | None:
+        info = self._backend.info(self._name)
+        if info is None:
+            return None
+        return describe(self._backend, self._name, info, self.count())
+
+    def prepare(self, plan: TargetPlan) -> None:
+        if plan.if_exists not in self.capabilities.if_exists:
+            raise UsageError(f"if-exists {plan.if_exists!r}", next="one of: append, create, replace")
+        schema.plan_vector(plan)
+        schema.parse_settings(plan.settings)
+        info = self._backend.info(self._name)
+        aliases: list[str] = []
+        if info is not None and plan.if_exists == "replace" and not plan.resume:
+            aliases = self._drop()
+            info = None
+        if info is None:
+            self._backend.create(plan)
+            for alias in aliases:
+                self._backend.add_alias(alias, self._name)
+            self._check_created(plan)
+        else:
+            schema.check_fit(plan, info, self._backend.pb)
+            if plan.if_exists == "create" and not plan.resume and (count := self.count()):
+                raise AlreadyExists(
+                    f"collection {self._name!r} in {self._backend.text} has {count:,} records",
+                    safe="nothing was written",
+                    next="choose another name with -c, or --if-exists append, or --if-exists replace",
+                )
+            self._backend.set_passport(self._name, schema.passport_text(plan.passport))
+        self.attach(plan)
+
+    def _drop(self) -> list[str]:
+        """Delete the collection; returns its aliases, which the server deletes with it."""
+        if self._name not in self._backend.names():
+            raise UsageError(
+                f"{self._name!r} is an alias and cannot be replaced",
+                why="deleting it would delete nothing, and a collection cannot have an alias's name",
+                next="name the collection itself",
+            )
+        aliases = self._backend.aliases(self._name)
+        self._backend.drop(self._name)
+        return aliases
+
+    def _check_created(self, plan: TargetPlan) -> None:
+        """See that the server made what was asked for: an older one passes over fields that it does not know."""
+        info = self._backend.info(self._name)
+        if info is None:
+            raise Unavailable(f"collection {self._name!r} was created and is not there")
+        schema.check_fit(plan, info, self._backend.pb)
+        if self._backend.keeps_metadata and not schema.holds_passport(info, plan.passport):
+            raise NotRepresentable(
+                f"collection {self._name!r} was created without the passport",
+                why="the server did not keep the collection's metadata, without which an export cannot undo the mapping",
+            )
+
+    def attach(self, plan: TargetPlan) -> None:
+        info = self._backend.info(self._name)
+        if info is None:
+            raise self._backend.missing(self._name)
+        schema.check_fit(plan, info, self._backend.pb)
+        strict = info.config.strict_mode_config
+        limited = strict.enabled and strict.HasField("upsert_max_batchsize")
+        self._batch_limit = strict.upsert_max_batchsize if limited else None
+        self._plan = plan
+
+    def _planned(self) -> Collection:
+        if self._plan is None:
+            raise UsageError("a target is written to after prepare or attach")
+        return self._plan.collection
+
+    # -- records -------------------------------------------------------------------------------
+
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        collection = self._planned()
+        if not batch.schema.remove_metadata().equals(page_schema(collection)):
+            raise IntegrityError(
+                f"a batch for collection {self._name!r} has the columns {', '.join(batch.schema.names)}",
+                why=f"the plan has {', '.join(page_schema(collection).names)}, each of its own type",
+                safe="nothing of it was written",
+            )
+        rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
+        self._backend.upsert(self._name, collection.vectors[0], batch, rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        keys = [wire.parse_key(text) for text in ids]
+        for text, key in zip(ids, keys, strict=True):
+            if key is None:
+                raise NotRepresentable(f"id {text!r}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs")
+        for i in range(0, len(keys), DELETE_ROWS):
+            self._backend.remove(self._name, [key for key in keys[i : i + DELETE_ROWS] if key is not None])
+
+    def count(self) -> int:
+        return self._backend.count(Read(self._name, None))
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        self._settle()
+        count = self.count()
+        plan = self._plan
+        if plan is not None and plan.if_exists != "append" and count < plan.rows:
+            raise Incomplete(
+                f"collection {self._name!r} has {count:,} records, {plan.rows:,} were to be written",
+                safe="the dump is untouched",
+                next="run the same import again",
+            )
+        self._backend.set_passport(self._name, schema.passport_text(passport))
+
+    def _settle(self) -> None:
+        """Wait until the optimizers are idle, or the time is up and every record is visible.
+
+        Raises:
+            VecportError: the optimizers have failed.
+            Unavailable: records are still hidden behind the optimizers when the time is up.
+        """
+        deadline, pause, nudged = time.monotonic() + self._settle_seconds, _FIRST_PAUSE, False
+        while True:
+            info = self._backend.info(self._name)
+            if info is None:
+                raise self._backend.missing(self._name)
+            status = schema.enum_name(self._backend.pb.CollectionStatus, info.status)
+            deferred = info.update_queue.deferred_points
+            if status == "Red":
+                raise VecportError(
+                    f"collection {self._name!r}: the optimizers have failed",
+                    why=info.optimizer_status.error,
+                    safe="what was acknowledged is stored",
+                )
+            if status == "Green" and not deferred and not info.update_queue.length:
+                return
+            if status == "Grey" and not nudged:
+                self._backend.nudge(self._name)
+                nudged = True
+            if time.monotonic() >= deadline:
+                break
+            threading.Event().wait(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        if deferred:
+            raise Unavailable(
+                f"collection {self._name!r}: {deferred:,} records are not visible yet",
+                why="prevent_unoptimized hides them until they are indexed",
+                safe="they are stored",
+                next="run the same import again later",
+            )
+
+    # -- queries -------------------------------------------------------------------------------
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        return [Hit(str(key), score) for key, score in self._backend.nearest(self._name, vector, query, k)]
+
+    def query_hint(self) -> str:
+        info = self._backend.info(self._name)
+        if info is None:
+            return ""
+        first = self._backend.scroll(Read(self._name, None), None, 1).result().keys
+        if not first:
+            return ""
+        (vector,) = schema.vector_params(info)
+        return self._backend.hint(self._name, vector, first[0])
+
+    def close(self) -> None:
+        self._backend.close()
