@@ -31,6 +31,7 @@ from vecport.connectors.chroma import (
     ChromaConnector,
     ChromaFolderSource,
     ChromaServerSource,
+    describe,
     folder,
     source,
     target,
@@ -1159,7 +1160,7 @@ def test_tenants_and_databases(server: ChromaEngine) -> None:
 
 
 def test_more_collections_than_one_page(server: ChromaEngine, raw_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "_COLLECTIONS_AT_ONCE", 7)
+    monkeypatch.setattr(describe, "_COLLECTIONS_AT_ONCE", 7)
     for i in range(20):
         raw_server.get_or_create_collection(f"many-{i:03}", embedding_function=None)
     found = [c.name for c in CONNECTOR.collections(place_of(server.address)) if c.name.startswith("many-")]
@@ -1269,7 +1270,7 @@ def test_sparse_vectors_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.
         enabled = {"sparse_vector": {"sparse_vector_index": {"enabled": True}}}
         docs.get_model().serialized_schema["keys"]["splade"] = enabled
         with pytest.raises(NotRepresentable, match="under the metadata key 'splade'"):
-            source.facts(docs, place_of(tmp_path / "db"))
+            describe.facts(docs, place_of(tmp_path / "db"))
 
 
 def test_no_embedding_function_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,7 +299,8 @@ def test_float64_digits_come_back_bit_for_bit(tmp_path: Path) -> None:
         ("7.038531e-26", "float32"), ("7.038530691851209e-26", "float32"), ("3.4028235e38", "float32"),
         ("1e39", "float64"), ("1e-46", "float64"), ("1e-45", "float32"), ("0.12345678", "float32"),
         ("0.123456789012", "float64"), ("0.10000000149011612", "float32"), ("0.100000001", "float64"),
-        ("-0.0", "float32"), ("1.1754944e-38", "float32"), ("1.17549435e-38", "float64"), ("12345678901234567890123", "float64"),
+        ("-0.0", "float32"), ("1.1754944e-38", "float32"), ("1.17549435e-38", "float64"),
+        ("12345678901234567890123", "float64"),
     ],
 )  # fmt: skip
 def test_float32_is_chosen_only_where_nothing_is_lost(tmp_path: Path, digits: str, dtype: str) -> None:

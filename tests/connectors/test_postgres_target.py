@@ -556,6 +556,28 @@ def test_append_to_a_table_of_the_users_leaves_its_comment_and_indexes() -> None
     assert sorted(names) == sorted([(f"own_{collection.name}",), (f"{collection.name}_pkey",)])
 
 
+def test_append_keeps_the_ids_of_an_identity_column() -> None:
+    collection, (page,) = free(3)
+    run(
+        f"CREATE TABLE {collection.name} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, embedding vector(4),"
+        " metadata jsonb)"
+    )
+    load(collection, [page], if_exists="append")
+    assert records(pages(collection.name, id_column="id")[1])[0]["id"] == "0"
+    assert indexes(collection.name) == []
+    load(collection, [page], if_exists="append", settings={"index": "hnsw"})
+    assert indexes(collection.name) == ["hnsw (embedding vector_l2_ops)"]
+
+
+def test_documents_without_a_column_for_them_are_refused() -> None:
+    collection, (page,) = free(2)
+    with target(collection.name) as writing:
+        writing.prepare(plan_for(collection, [page]))
+        worded = make_page(collection, ids=["1", "2"], documents=[None, "words"])
+        with pytest.raises(NotRepresentable, match="documents, for which the table has no column"):
+            writing.write(worded, Mark(SHARD, 0))
+
+
 def test_other_relations_are_never_written() -> None:
     collection, (page,) = free(3)
     shape = "id bigint PRIMARY KEY, embedding vector(4), metadata jsonb"
@@ -681,16 +703,14 @@ def test_search_needs_a_metric_and_the_vector() -> None:
             writing.search("other", np.ones(4, np.float32), 1)
 
 
-@pytest.mark.parametrize(
-    ("metric", "operator"), [("cosine", "<=>"), ("dot", "<#>"), ("l2", "<->"), ("l1", "<+>")]
-)
+@pytest.mark.parametrize(("metric", "operator"), [("cosine", "<=>"), ("dot", "<#>"), ("l2", "<->"), ("l1", "<+>")])
 def test_the_hint_has_the_operator_of_the_metric_and_runs(metric: str, operator: str) -> None:
     collection, batches = free(3, metric=metric)
     load(collection, batches)
     with target(collection.name) as writing:
         hint = writing.query_hint()
     assert hint == (
-        f"SELECT \"id\", \"embedding\" {operator} '[...]' AS distance FROM \"public\".\"{collection.name}\""
+        f'SELECT "id", "embedding" {operator} \'[...]\' AS distance FROM "public"."{collection.name}"'
         f" ORDER BY \"embedding\" {operator} '[...]' LIMIT 10;"
     )
     assert len(run(hint.replace("[...]", "[1,2,3,4]"))) == 3
@@ -753,7 +773,7 @@ def test_an_extension_in_a_schema_off_the_path_is_used(bare_database: Place) -> 
         (read,) = reading.scan({"from": 0, "to": None}, None, 10)
     assert read.batch.equals(page)
     with psycopg.connect(_dsn(bare_database), autocommit=True) as connection:
-        connection.execute("CREATE TABLE untyped (id int PRIMARY KEY, e \"ex tensions\".vector, v vector)")
+        connection.execute('CREATE TABLE untyped (id int PRIMARY KEY, e "ex tensions".vector, v vector)')
     with source("untyped", place=bare_database) as reading, pytest.raises(NotRepresentable):
         reading.describe()
 
@@ -897,12 +917,12 @@ def test_addresses_become_parameters_of_libpq() -> None:
         assert found.pop("client_encoding") == "UTF8"
         return found
 
-    vecport = {"application_name": "vecport"}
+    vecport = {"application_name": "vecport", "connect_timeout": "30"}
     assert of("postgresql://me@localhost:5433/prod") == vecport | {
         "user": "me", "host": "localhost", "port": "5433", "dbname": "prod",
     }  # fmt: skip
     assert of("postgresql:///prod?host=/var/run/postgresql&application_name=a") == {
-        "application_name": "a", "dbname": "prod", "host": "/var/run/postgresql",
+        "application_name": "a", "dbname": "prod", "host": "/var/run/postgresql", "connect_timeout": "30",
     }  # fmt: skip
     # Without TLS, a server elsewhere never gets the password in clear text.
     assert of("postgresql://db/prod")["require_auth"] == "!password"
@@ -932,7 +952,8 @@ def test_connection_strings_quote_every_value() -> None:
     [
         ("28P01", AuthenticationFailed), ("28000", AuthenticationFailed), ("42501", AuthenticationFailed),
         ("08006", Unavailable), ("08001", Unavailable), ("57P01", Unavailable), ("57P03", Unavailable),
-        ("57014", Unavailable), ("53300", Unavailable), ("40001", Unavailable), ("40P01", Unavailable), ("55P03", Unavailable),
+        ("57014", Unavailable), ("53300", Unavailable), ("40001", Unavailable), ("40P01", Unavailable),
+        ("55P03", Unavailable),
         ("42P01", NotFound), ("3D000", NotFound), ("3F000", NotFound), ("42704", NotFound),
         ("42P07", AlreadyExists), ("2BP01", AlreadyExists),
         ("53100", OutOfResources), ("53200", OutOfResources), ("58030", OutOfResources),

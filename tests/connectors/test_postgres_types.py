@@ -159,6 +159,15 @@ def test_a_copy_of_a_copy_has_the_same_pages() -> None:
     assert first.digest() == second.digest()
 
 
+def test_single_records_are_fetched_as_they_are_scanned() -> None:
+    table, _ = _make_hard_table()
+    _, (page,) = pages(table)
+    with source(table) as reading:
+        reading.snapshot()
+        fetched = reading.fetch([("", i) for i in page.column("id").to_pylist()])
+    assert sorted(map(str, records([fetched]))) == sorted(map(str, records([page])))
+
+
 def test_values_stand_in_pages_as_the_design_says() -> None:
     table = fresh()
     run(
@@ -513,7 +522,7 @@ def test_columns_are_joined_to_rows() -> None:
     numbers = wire.fixed(np.array([1, 2], ">i4"), np.array([True, False]))
     texts = wire.variable(pa.array([None, "ab"]), b"\x01")
     assert bytes(wire.rows([numbers, texts])) == (
-        b"\0\2" b"\0\0\0\4\0\0\0\1" b"\xff\xff\xff\xff" + b"\0\2" b"\xff\xff\xff\xff" b"\0\0\0\3\1ab"
+        b"\0\2\0\0\0\4\0\0\0\1\xff\xff\xff\xff" + b"\0\2\xff\xff\xff\xff\0\0\0\3\1ab"
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -266,3 +270,40 @@ class _Log:
 
     def set_level(self, level: int) -> None:
         return None
+
+
+PROBE = """
+import pytest
+from vecport.connectors.address import parse
+from vecport.connectors.memory import MemoryConnector
+from vecport.testing.contract import ConnectorContract, engine_missing
+
+class TestProbe(ConnectorContract):
+    connector = MemoryConnector()
+    gaps = {"test_counts_are_exact": "a reason"}
+
+    @pytest.fixture
+    def place(self):
+        return parse("memory:probe")
+
+def test_engine():
+    engine_missing("no engine")
+"""
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_gaps_are_strict_and_missing_engines_fail_in_ci(tmp_path: Path, ci: str) -> None:
+    probe = tmp_path / "test_probe.py"
+    probe.write_text(PROBE)
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-k", "counts_are_exact or engine"]
+    done = subprocess.run(
+        [*command, "-c", os.devnull, "--rootdir", str(tmp_path), str(probe)],
+        env={**os.environ, "CI": ci, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "[XPASS(strict)] a reason" in done.stdout, done.stdout + done.stderr
+    assert ("engine missing in CI: no engine" in done.stdout) == (ci == "true")
+    assert f"{1 + (ci == 'true')} failed" in done.stdout

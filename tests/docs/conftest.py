@@ -20,6 +20,7 @@ from vecport.demo.places import fill_chroma
 from vecport.testing.engines import ChromaEngine, PostgresEngine, QdrantEngine
 
 from .pages import ROOT
+from .warm import warm_vecport
 
 
 @dataclass
@@ -160,12 +161,19 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
         yield Stock(stack, tmp_path_factory.mktemp("stock"))
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a ``vecport`` that starts fast."""
+    with warm_vecport(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
+def scene(tmp_path: Path, programs: Path) -> Scene:
     """A folder in which ``vecport`` and ``python`` are those that are tested."""
     folder = tmp_path / "here"
     folder.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("VECPORT_", "PG", "AWS_", "QDRANT_", "CHROMA_"))}
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {"PATH": programs, "VECPORT_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "200", "HOME": str(tmp_path)}
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {"PATH": path, "VECPORT_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "200", "HOME": str(tmp_path)}
     return Scene(folder, {**kept, **own})

@@ -8,6 +8,7 @@ two workers, so a kill leaves either the old state or the new one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from .store import LocalStore, Store
 
 _EXPORT = f"{WORK}/export.json"
 _SHARDS = f"{WORK}/shards"
+_RECORD = re.compile(re.escape(_SHARDS) + r"/part-[0-9]{5,10}-[0-9]{5,10}\.json\Z")
 _MAX_BYTES = 1 << 30
 
 
@@ -135,7 +137,8 @@ class Journal:
         """Durable shards by partition, in sequence, without gaps."""
         found: dict[int, list[Durable]] = {}
         for path in self._store.list(_SHARDS):
-            if not path.endswith(".json"):
+            if not _RECORD.match(path):
+                # The temporary file of a run that was killed holds half a record, or one that never counted.
                 continue
             data = strict_json(self._store.read(path, _MAX_BYTES), f"{self._store.url}/{path}")
             try:

@@ -283,8 +283,7 @@ def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> 
             raise ValueError(f"vector {v['name']!r} has the column {v['column']!r}, expected {columns[v['name']]!r}")
     shards = tuple(ShardEntry.from_json(s) for s in data["shards"])
     _check_places(shards)
-    for s in shards:
-        limits.check("rows_per_shard", s.rows, f"{where}/{s.path}")
+    limits.check("rows_per_shard", max((s.rows for s in shards), default=0), where)
     manifest = Manifest(
         collection=collection,
         shards=shards,

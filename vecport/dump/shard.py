@@ -60,8 +60,13 @@ class ShardWriter:
         self._profile = Profile()
         self._sum = 0
         self._ids: list[str] = []
-        sink = pa.PythonFile(_Sink(self._upload), mode="w")
-        self._writer = pq.ParquetWriter(sink, shard_schema(collection), **parquet_settings(collection, profile))
+        self._sink = _Sink(self._upload)
+        sink = pa.PythonFile(self._sink, mode="w")
+        try:
+            self._writer = pq.ParquetWriter(sink, shard_schema(collection), **parquet_settings(collection, profile))
+        except BaseException:
+            self._upload.abort()
+            raise
 
     @property
     def rows(self) -> int:
@@ -109,6 +114,10 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Leave nothing behind; does nothing after ``close``."""
+        # The writer closes itself when it is collected, and would complain that its file is gone.
+        self._sink.deaf = True
+        with contextlib.suppress(Exception):
+            self._writer.close()
         self._upload.abort()
 
 
@@ -155,9 +164,10 @@ class _Sink:
     def __init__(self, upload: Any) -> None:
         self._upload = upload
         self.closed = False
+        self.deaf = False
 
     def write(self, data: Any) -> int:
-        return int(self._upload.write(data))
+        return len(memoryview(data).cast("B")) if self.deaf else int(self._upload.write(data))
 
     def tell(self) -> int:
         return int(self._upload.size_bytes)

@@ -518,7 +518,7 @@ class RemoteStore(Store):
             self._fs.rm_file(self._join(path))
 
     def delete_tree(self, prefix: str) -> None:
-        for path in self.list(prefix):
+        for path in self.list(_safe(prefix)):
             self.delete(path)
 
     def prepare(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .collection import Bound
@@ -56,12 +57,15 @@ class MetadataRules:
     Attributes:
         exact: kinds of VALUE_KINDS that come back as they went in. All others are encoded: a filter-friendly
             projection stands in the field, and the original in the reserved key.
+        survives: whether a finite double of an exact kind comes back as it went in; None when all do. One that does
+            not is rounded to 15 digits in the field, and its original travels in the reserved key.
         forbidden_keys: regular expression (full match) of keys that cannot be stored; their values travel only
             in the reserved key.
         free: metadata is one JSON document, so that keys need no schema.
     """
 
     exact: frozenset[str] = frozenset(VALUE_KINDS)
+    survives: Callable[[float], bool] | None = None
     forbidden_keys: str = ""
     free: bool = True
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import parsed
-from .capabilities import MetadataRules
+from .capabilities import VALUE_KINDS, MetadataRules
 from .passport import ORIGINALS
 from .profile import value_kind
 
 ABSENT = object()
+_NUMBERS = frozenset({"number", "number_exponent", "number_negative_zero", "list_number"})
+_CONTAINERS = frozenset({"list_number", "list_mixed", "object"})
+_AS_JSON = frozenset({"list_mixed", "list_string", "list_integer", "list_number", "list_boolean", "object"})
 
 
 @dataclass(slots=True)
@@ -25,8 +28,10 @@ class Projection:
 
     rules: MetadataRules
     _forbidden: re.Pattern[str] | None = field(init=False)
+    _total: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self._total = self.rules.exact >= frozenset(VALUE_KINDS) and self.rules.survives is None
         self._forbidden = re.compile(self.rules.forbidden_keys) if self.rules.forbidden_keys else None
 
     def allowed(self, key: str) -> bool:
@@ -34,18 +39,21 @@ class Projection:
         return key != ORIGINALS and not (self._forbidden and self._forbidden.fullmatch(key))
 
     def exact(self, key: str, kind: str) -> bool:
-        """Whether a value of this kind under this key is held as it is."""
-        return kind in self.rules.exact and self.allowed(key)
+        """Whether every value of this kind under this key is held as it is, as far as its kind tells."""
+        return kind in self.rules.exact and self.allowed(key) and not (self.rules.survives and kind in _NUMBERS)
 
     def encoded_keys(self, kinds: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Keys with at least one value that must be encoded."""
-        return [key for key, found in kinds.items() if not all(self.exact(key, kind) for kind in found)]
+        """Keys with a value that must be encoded, or that only a look at the value decides about."""
+        doubtful = frozenset() if self._total else _CONTAINERS
+        return [k for k, found in kinds.items() if not all(self.exact(k, f) and f not in doubtful for f in found)]
 
     def describe(self, key: str, kind: str) -> str:
         """What stands in the target instead of such a value, in a few words."""
         if not self.allowed(key):
             return "the target refuses the key, nothing stands there"
-        if kind in ("list_mixed", "list_string", "list_integer", "list_number", "list_boolean", "object"):
+        if kind in self.rules.exact:
+            return "rounded to 15 digits where the target would change it"
+        if kind in _AS_JSON:
             return "its JSON text stands there"
         if kind in ("integer64", "integer64u", "integer_big", "decimal"):
             return "its digits stand there as text"
@@ -60,7 +68,7 @@ class Projection:
         stored: dict[str, Any] = {}
         originals: dict[str, Any] = {}
         for key, value in row.items():
-            if self.exact(key, value_kind(value)):
+            if self.allowed(key) and self._held(value):
                 stored[key] = value
                 continue
             originals[key] = value
@@ -73,6 +81,8 @@ class Projection:
         """The stand-in for a value that is not held exactly; ``ABSENT`` when nothing stands there."""
         if not self.allowed(key):
             return ABSENT
+        if self.rules.survives is not None and self._held(rounded := _rounded(value)):
+            return rounded
         kind = value_kind(value)
         if kind in ("integer", "integer64", "integer64u", "integer_big"):
             text = str(value)
@@ -80,7 +90,7 @@ class Projection:
             text = value["$vp"]["decimal"]
         elif kind == "boolean":
             text = "true" if value else "false"
-        elif kind in ("list_mixed", "list_string", "list_integer", "list_number", "list_boolean", "object"):
+        elif kind in _AS_JSON:
             text = parsed.dumps(value)
         else:
             return ABSENT
@@ -104,3 +114,24 @@ class Projection:
             else:
                 stale += 1
         return stale
+
+    def _held(self, value: Any) -> bool:
+        """Whether the target gives this very value back, whatever is nested in it."""
+        if self._total:
+            return True
+        if value_kind(value) not in self.rules.exact:
+            return False
+        if isinstance(value, float):
+            return self.rules.survives is None or self.rules.survives(value)
+        if isinstance(value, list):
+            return all(map(self._held, value))
+        return all(map(self._held, value.values())) if isinstance(value, dict) else True
+
+
+def _rounded(value: Any) -> Any:
+    """The value with every double rounded to 15 digits, and without negative zeros."""
+    if isinstance(value, float):
+        return float(f"{value:.15g}") + 0.0
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value

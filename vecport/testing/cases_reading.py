@@ -132,12 +132,23 @@ class Reading:
                     source.fetch([records[0].key])
                 return
             asked = [records[n] for n in (13, 2, 7)]
-            batch = source.fetch([asked[0].key, *absent, *(r.key for r in asked[1:])])
+            batch = source.fetch([asked[0].key, *absent, *(r.key for r in asked[1:]), asked[0].key])
             nothing, none_asked = source.fetch(absent), source.fetch([])
         bounds = {v.name: bench.bound(v) for v in made.vectors}
         compare(seen(batch_of(asked, made), made), seen(batch, described), bounds)
         assert nothing.num_rows == none_asked.num_rows == 0
         assert nothing.schema.equals(batch.schema)
+
+    def test_more_records_are_fetched_than_one_request_takes(self, bench: Bench) -> None:
+        made = bench.collection()
+        records = [replace(r, metadata={}, document=None) for r in bench.records(made, 1_100)]
+        bench.put(made, records)
+        with bench.reading(made) as (source, _, described):
+            if not source.capabilities.fetches:
+                does_not_apply("it does not fetch")
+            batch = source.fetch([r.key for r in records])
+        bounds = {v.name: bench.bound(v) for v in made.vectors}
+        compare(seen(batch_of(records, made), made), seen(batch, described), bounds)
 
     def test_keys_are_those_of_the_scan(self, bench: Bench) -> None:
         made = bench.filled(20)

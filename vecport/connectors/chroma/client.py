@@ -35,6 +35,8 @@ _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 600.0
 _NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
 _REFUSED: Final = ("ChromaAuthError", "AuthorizationError")
+#: What the engine says when a record leaves between its metadata and its vector being read.
+_RACE: Final = "Error finding id"
 _BUSY: Final = ("RateLimitError",)
 _NO_CONNECTION: Final = "Could not connect to a Chroma server"
 
@@ -231,6 +233,13 @@ def _translate(error: Exception, where: str, safe: str) -> VecportError:
             why=text or f"HTTP status {status}",
             safe=safe,
             next="check that the server runs and that host and port are right, then run the same command again",
+        )
+    if _RACE in text:
+        return Unavailable(
+            f"{where} could not read records that are being deleted",
+            why=text,
+            safe=safe,
+            next="run the same command again; if it repeats, stop the application that writes",
         )
     if names & set(_NOT_FOUND) or status == 404:
         return NotFound(f"{where}: not found", why=text, safe=safe, next="vecport ls shows what is there")

@@ -9,7 +9,8 @@ from ..address import Place
 from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
 from . import client as clients
 from . import folder
-from .source import ChromaFolderSource, ChromaServerSource, ChromaSource, facts, list_collections
+from .describe import facts, list_collections
+from .source import ChromaFolderSource, ChromaServerSource, ChromaSource
 from .target import ChromaFolderTarget, ChromaServerTarget, ChromaTarget
 
 

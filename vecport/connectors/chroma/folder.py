@@ -43,7 +43,7 @@ import xxhash
 from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, Unavailable
 
 DATABASE: Final = "chroma.sqlite3"
-PREFIX: Final = "vecport-chroma-"
+PREFIX: Final = "vecport-chroma-copy-"
 MARKER: Final = "vecport-snapshot.json"
 
 _MAGIC: Final = b"SQLite format 3\0"

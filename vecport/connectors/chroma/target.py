@@ -44,7 +44,7 @@ from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
 from . import client as clients
 from . import folder
-from .source import facts, open_collection
+from .describe import facts, open_collection
 from .values import (
     COSINE_BOUND,
     METADATA_RULES,

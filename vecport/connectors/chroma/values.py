@@ -39,10 +39,11 @@ PASSPORT_KEY: Final = "vecport"
 METADATA_RULES: Final = MetadataRules(
     exact=frozenset(
         {
-            "boolean", "integer", "integer64", "string", "string_nul",
-            "list_string", "list_integer", "list_boolean",
+            "boolean", "integer", "integer64", "number", "number_exponent", "string", "string_nul",
+            "list_string", "list_integer", "list_number", "list_boolean",
         }
     ),
+    survives=lambda value: float_survives(value),
     forbidden_keys=r"(?s:(?:[#$]|chroma:).*)?",
 )  # fmt: skip
 

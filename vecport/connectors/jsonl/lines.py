@@ -34,7 +34,7 @@ FORM_NAMES: Final = frozenset({"indices", "values", "bits"})
 
 STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _KEY: Final = re.compile(rb"[ \t\r\n]*(" + STRING + rb")[ \t\r\n]*:[ \t\r\n]*", re.DOTALL)
-_PLAIN: Final = re.compile(rb'\[[^\[\]{}"]*\]|' + STRING + rb'|[^\[\]{}", \t\r\n]+', re.DOTALL)
+_PLAIN: Final = re.compile(STRING + rb'|[^\[\]{}", \t\r\n]+', re.DOTALL)
 _TOKEN: Final = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
 _NEXT: Final = re.compile(rb"[ \t\r\n]*([,}])")
 BLANK: Final = b" \t\r\n"
@@ -123,6 +123,11 @@ def split_object(text: bytes) -> list[tuple[str, bytes]]:
 
 
 def _value_end(text: bytes, pos: int) -> int:
+    if text[pos : pos + 1] == b"[":
+        # A flat list of numbers, most of every line; ``find`` is several times faster than an expression.
+        end = text.find(b"]", pos) + 1
+        if end and max(text.find(c, pos + 1, end) for c in (b"[", b"{", b'"')) < 0:
+            return end
     plain = _PLAIN.match(text, pos)
     if plain is not None:
         return plain.end()

@@ -249,10 +249,12 @@ def _single(texts: Sequence[bytes], owners: Sequence[int]) -> bool:
             values = numbers(text)
         except BadLine as e:
             raise RowError(owner, e) from None
-        if any(type(v) is bytes and len(v) != 4 for v in values):
-            return False
+        if b"{" in text:
+            if any(type(v) is bytes and len(v) != 4 for v in values):
+                return False
+            values = [0.0 if type(v) is bytes else v for v in values]
         if values:
-            plain.append([0.0 if type(v) is bytes else v for v in values])
+            plain.append(values)
             kept.append(text)
     try:
         return not plain or fits_float32(np.array(plain, np.float64), kept)

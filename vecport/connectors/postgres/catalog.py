@@ -34,6 +34,8 @@ OPCLASSES: Final = {
 }
 INDEX_METHODS: Final = ("hnsw", "ivfflat")
 
+#: A message names this many tables.
+_LISTED: Final = 50
 _KINDS: Final = {
     "r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table",
     "S": "sequence", "i": "index", "c": "composite type", "t": "TOAST table", "I": "partitioned index",
@@ -193,10 +195,11 @@ def require_table(connection: Connection, schema: str | None, name: str) -> Tabl
     """``find_table``, raising ``NotFound`` with the tables that exist, and a refusal of what is no plain table."""
     table = find_table(connection, schema, name)
     if table is None:
-        known = ", ".join(line[0] for line in list_tables(connection)[:50])
+        known = [line[0] for line in list_tables(connection)]
+        more = f", and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
         raise NotFound(
             f"there is no table {sql.join_name(schema, name)!r}",
-            why=f"tables with a vector column: {known or 'none'}",
+            why=f"tables with a vector column: {', '.join(known[:_LISTED]) or 'none'}{more}",
             next="names are taken as they stand, upper case included: -c schema.table",
         )
     refuse_other_relations(table)
@@ -236,7 +239,7 @@ def list_tables(connection: Connection, schema: str | None = None) -> list[tuple
            WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND n.nspname !~ '^pg_'
              AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
              AND (%(schema)s::text IS NULL OR n.nspname = %(schema)s::text)
-           GROUP BY 1, 2, 3, 4 ORDER BY 1, 2""",
+           GROUP BY 1, 2, 3, 4 ORDER BY 4 DESC, 1, 2""",
         {"schema": schema},
     ).fetchall()
     return [

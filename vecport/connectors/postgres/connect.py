@@ -22,6 +22,10 @@ _PARAMETERS: Final = """host hostaddr port user dbname sslmode sslrootcert sslce
     target_session_attrs load_balance_hosts keepalives keepalives_idle keepalives_interval keepalives_count
     tcp_user_timeout passfile service options"""
 PARAMETERS: Final = frozenset(_PARAMETERS.split())
+_CONNECT_SECONDS: Final = "30"
+#: The version of libpq that knows ``require_auth``; ADBC brings its own, which does.
+_REQUIRE_AUTH: Final = 160_000
+_TLS: Final = frozenset({"sslmode", "require_auth", "service"})
 _SECRETS: Final = frozenset({"password", "sslpassword"})
 
 #: Under these, the text of a value says all of it and reads back the same everywhere. They are set inside each
@@ -37,9 +41,7 @@ SCAN_SETTINGS: Final = (
 )
 BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 BEGIN_READ: Final = f"{BEGIN_SNAPSHOT}; {SETTINGS}"
-BEGIN_WRITE: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {SETTINGS}; SET LOCAL synchronous_commit = on"
-)
+BEGIN_WRITE: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {SETTINGS}; SET LOCAL synchronous_commit = on"
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_.,/@:+-]+")
 
@@ -54,6 +56,8 @@ def parameters(place: Place) -> dict[str, str]:
         UsageError: a parameter that is not on the allow-list, or a password among them; values are never echoed.
     """
     out = {"client_encoding": "UTF8", "application_name": "vecport"}
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        out["connect_timeout"] = _CONNECT_SECONDS
     for key, value in place.query.items():
         if key in _SECRETS:
             raise UsageError(
@@ -78,9 +82,8 @@ def parameters(place: Place) -> dict[str, str]:
         out["password"] = place.password.reveal()
     if place.tls:
         out.setdefault("sslmode", "require")
-    if not any(name in os.environ for name in ("PGSSLMODE", "PGREQUIREAUTH")) and not (
-        "sslmode" in out or "require_auth" in out or is_loopback(out.get("host", ""))
-    ):
+    chosen = any(name in os.environ for name in ("PGSSLMODE", "PGREQUIREAUTH")) or out.keys() & _TLS
+    if not chosen and not is_loopback(out.get("host", os.environ.get("PGHOST", ""))):
         out["require_auth"] = "!password"
     return out
 
@@ -93,9 +96,12 @@ def connect(place: Place) -> Connection:
     """
     import psycopg
 
+    values = parameters(place)
+    if psycopg.pq.version() < _REQUIRE_AUTH:
+        values.pop("require_auth", None)
     with translated(place.text, place.password):
         # Prepared statements would not survive a pooler.
-        return psycopg.connect(**parameters(place), autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        return psycopg.connect(conninfo(values), autocommit=True, prepare_threshold=None)
 
 
 def run(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> Any:

@@ -197,7 +197,12 @@ def _dim(connection: Connection, table: Table, column: Column, notes: list[str])
 
 
 def _check_document(column: Column, keys: list[str]) -> None:
-    if column.name in keys or column.type is None or column.type.name not in ("text", "varchar"):
+    if (
+        column.name in keys
+        or column.type is None
+        or column.type.base.name not in ("text", "varchar")
+        or column.type.array
+    ):
         raise UsageError(
             f"document-column={column.name}: the column is {column.type_text}", why="documents are text columns"
         )
@@ -229,6 +234,9 @@ def _note_leftovers(table: Table, layout: Layout, notes: list[str]) -> None:
         names = [column.name for column in table.columns if word in column.extra]
         if names:
             notes.append(f"{text}: {', '.join(names)}")
+    document = layout.one("document")
+    if document is not None and document.kind.name != "text":
+        notes.append(f"the document column {document.column!r} is restored as text, not {document.kind.sql}")
     plain_json = [s.column for s in layout.slots if s.type is not None and s.type.base.name == "json"]
     if plain_json:
         notes.append(f"white space and key order of json columns do not travel: {', '.join(plain_json)}")

@@ -208,9 +208,7 @@ def _check_settings(settings: Mapping[str, str]) -> dict[str, int]:
                 raise UsageError(f"--set {key}={value}: out of range", why=f"it is a number from {low} to {high}")
             numbers[key] = int(value)
     if "m" in numbers and numbers.get("ef_construction", 64) < 2 * numbers["m"]:
-        raise UsageError(
-            f"--set m={numbers['m']}: ef_construction is too small", why="pgvector wants at least twice m"
-        )
+        raise UsageError(f"--set m={numbers['m']}: ef_construction is too small", why="pgvector wants at least twice m")
     return numbers
 
 

@@ -20,8 +20,9 @@ from .values import jsonb_field, key_fields, metadata_fields
 if TYPE_CHECKING:
     from .connect import Connection
 
-#: Rows that are encoded at once; bounds memory.
+#: Rows and bytes that are encoded at once at most; they bound memory.
 ROWS_AT_ONCE: Final = 8_192
+_BYTES_AT_ONCE: Final = 32 << 20
 _STAGE: Final = "_vecport_stage"
 
 
@@ -58,15 +59,17 @@ class Loader:
         action = "UPDATE SET " + ", ".join(f"{name} = EXCLUDED.{name}" for name in others) if others else "NOTHING"
         run(
             self._connection,
-            f"INSERT INTO {table.quoted} ({self._columns}) SELECT {self._columns} FROM {stage}"
+            f"INSERT INTO {table.quoted} ({self._columns}) OVERRIDING SYSTEM VALUE SELECT {self._columns} FROM {stage}"
             f" ON CONFLICT ({keys}) DO {action}",
         )
 
     def _copy(self, quoted: str, batch: Batch) -> None:
         statement = f"COPY {quoted} ({self._columns}) FROM STDIN (FORMAT BINARY)"
-        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+        row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
+        step = max(1, min(ROWS_AT_ONCE, _BYTES_AT_ONCE // row_bytes))
+        for start in range(0, batch.num_rows, step):
             # Encoding may ask the server, which it does not answer during a COPY.
-            data = wire.rows(self.encode(batch.slice(start, ROWS_AT_ONCE)))
+            data = wire.rows(self.encode(batch.slice(start, step)))
             with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
                 copy.write(wire.SIGNATURE)
                 copy.write(data)

@@ -179,9 +179,7 @@ class PostgresSource(Source):
         query = f"SELECT {reader.key_list()} FROM ONLY {found.table.quoted}{self._filter()}"
         for batch in self._batches(query, 100_000):
             ids = reader.ids(batch)
-            yield pa.RecordBatch.from_pydict(
-                {"id": ids, "namespace": pa.repeat(pa.scalar("", pa.string()), len(ids))}
-            )
+            yield pa.RecordBatch.from_pydict({"id": ids, "namespace": pa.repeat(pa.scalar("", pa.string()), len(ids))})
 
     def count(self) -> int:
         """Count the selection, inside the snapshot where there is one."""

@@ -182,7 +182,8 @@ class PostgresTarget(Target):
             now = find_table(connection, table.schema, table.name)
             if now is None or now.oid != table.oid:
                 raise NotFound(f"the table {table.shown} is gone", next="run the import again from its start")
-            if index is not None:
+            # A table of the user's that is appended to gets an index only on request.
+            if index is not None and (_may_comment(now, plan) or "index" in plan.settings):
                 assert self._extension is not None
                 _build_index(connection, now, index, self._extension)
             if _may_comment(now, plan):
@@ -367,7 +368,7 @@ def _home(connection: Connection, schema: str | None) -> str:
         raise UsageError(
             f"there is no schema {home!r}",
             safe="nothing was written",
-            next='create it, or put a table name with a dot in quotes: -c \'"my.table"\'',
+            next="create it, or put a table name with a dot in quotes: -c '\"my.table\"'",
         )
     return str(home)
 

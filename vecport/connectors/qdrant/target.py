@@ -31,7 +31,8 @@ METADATA: Final = MetadataRules(
             "null", "boolean", "integer", "integer64", "number", "number_negative_zero", "string", "string_nul",
             "list_empty", "list_string", "list_integer", "list_number", "list_boolean", "list_mixed", "object",
         }
-    )
+    ),
+    survives=wire.survives,
 )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ class QdrantTarget(Target):
         if self._backend.keeps_metadata and not schema.holds_passport(info, plan.passport):
             raise NotRepresentable(
                 f"collection {self._name!r} was created without the passport",
-                why="the server did not keep the collection's metadata, without which an export cannot undo the mapping",
+                why="the server did not keep it in the collection's metadata, and no export could undo the mapping",
             )
 
     def attach(self, plan: TargetPlan) -> None:
