@@ -125,7 +125,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
 def test_cuts() -> None:
     assert cut_for(Collection("c", vectors=(VectorField("", dim=768),))) == Cut(7248, 36240)
     assert cut_for(Collection("c")) == Cut(62914, 125828)
-    assert cut_for(Collection("c", vectors=(VectorField("", dim=65_536),))) == Cut(256, 512)
+    assert cut_for(Collection("c", vectors=(VectorField("", dim=65_536),))) == Cut(256, 256)
     assert cut_for(EVERY, shard_rows=10) == Cut(10, 10)
     assert cut_for(Collection("c"), shard_rows=100_000) == Cut(62914, 125828)
     for c in (EVERY, COLLECTION, Collection("c")):

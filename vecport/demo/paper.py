@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -68,11 +69,16 @@ class Step:
         """One more line under the step."""
         self._below.append(Text(_INDENT + plain(text), style))
 
-    def entry(self, status: str, field: str, count: int, why: str) -> None:
-        """A line of the ledger."""
-        line = Text(_INDENT).append(f"{status:<9}", _STATUS_STYLE.get(status, ""))
-        line.append(f"{field:<10}").append(f"{count:>6,}  ", QUIET).append(plain(why), QUIET)
-        self._below.append(line)
+    def ledger(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """What is not exact, a line each, and how many fields are."""
+        told = [e for e in entries if e["status"] != "exact"]
+        width = max((cell_len(e["field"]) for e in told), default=0)
+        for e in told:
+            line = Text(_INDENT).append(f"{e['status']:<9}", _STATUS_STYLE.get(e["status"], ""))
+            line.append(f"{plain(e['field']):<{width}}").append(f"{e['count']:>8,}  {plain(e['why'])}", QUIET)
+            self._below.append(line)
+        exact = Text(_INDENT).append(f"{'exact':<9}", GOOD)
+        self._below.append(exact.append(f"{len(entries) - len(told)} of {len(entries)} fields", QUIET))
 
     def lines(self, seconds: float) -> Iterator[Text]:
         """The finished step."""

@@ -146,11 +146,7 @@ class _Story:
         with self.paper.step("import", f"packages.vecport -> {place.title}") as step:
             result = vecport.import_(dump, place.address, collection=p.COLLECTION, progress=step)
             step.rows, step.seconds, step.good = result.written_rows, result.seconds, not result.exit_code
-            exact = sum(e["status"] == "exact" for e in result.ledger)
-            for e in result.ledger:
-                if e["status"] != "exact":
-                    step.entry(e["status"], e["field"], e["count"], e["why"])
-            step.below(f"exact    {exact} of {len(result.ledger)} fields")
+            step.ledger(result.ledger)
 
     def _verify(self, dump: str, place: p.Place) -> None:
         with self.paper.step("verify", f"{place.title}, record by record") as step:

@@ -83,6 +83,7 @@ class TargetCapabilities:
         id_forbidden: regular expression (search) of id texts that it refuses.
         vectors: the largest number of vector fields.
         unnamed_vector: it can hold one vector without a name.
+        named_vectors: a vector can keep its name.
         vector_name: what a sole unnamed vector is called where names are needed.
         kinds: vector kinds with the dtypes that each holds exactly.
         metrics: metrics it can index; others are kept in the passport only, or refused (``metric_required``).
@@ -111,6 +112,7 @@ class TargetCapabilities:
     id_forbidden: str = ""
     vectors: int = 1
     unnamed_vector: bool = True
+    named_vectors: bool = True
     vector_name: str = "embedding"
     kinds: dict[str, frozenset[str]] = field(default_factory=lambda: {"dense": frozenset({"float32"})})
     metrics: frozenset[str] = frozenset({"cosine", "dot", "l2"})

@@ -272,10 +272,8 @@ def _map_vectors(
     out: list[VectorField] = []
     names: dict[str, str] = {}
     for v in source.vectors:
-        name = v.name
-        if caps.unnamed_vector and caps.vectors == 1:
-            name = ""
-        elif not name and not caps.unnamed_vector:
+        name = v.name if caps.named_vectors else ""
+        if not name and not caps.unnamed_vector:
             name = caps.vector_name
         names[name] = v.name
         out.append(_map_vector(v, name, profile, caps, settings, ledger))

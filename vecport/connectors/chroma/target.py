@@ -75,6 +75,7 @@ def _capabilities(concurrency: str) -> TargetCapabilities:
         id_forbidden=r"\A\Z",
         vectors=1,
         unnamed_vector=True,
+        named_vectors=False,
         kinds={"dense": frozenset({"float32"})},
         metrics=frozenset(SPACE_OF),
         metric_required=True,

@@ -9,20 +9,21 @@ import numpy as np
 from ...errors import NotRepresentable
 from ...model.batch import dense_matrix
 from ...model.collection import Collection
+from ..address import Place
 from . import spelled, sql, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
-from .connect import run
+from .connect import BEGIN_READ, connect, run
 from .layout import Layout
 from .types import ColumnType
-from .values import jsonb_field, key_fields, metadata_fields
+from .values import Cast, jsonb_field, key_fields, metadata_fields
 
 if TYPE_CHECKING:
     from .connect import Connection
 
 #: Rows and bytes that are encoded at once at most; they bound memory.
 ROWS_AT_ONCE: Final = 8_192
-_BYTES_AT_ONCE: Final = 32 << 20
+_BYTES_AT_ONCE: Final = 4 << 20
 _STAGE: Final = "_vecport_stage"
 
 
@@ -33,10 +34,12 @@ class Loader:
         connection: in the transaction.
         layout: of the table.
         collection: of the pages.
+        cast: see ``values.Cast``; it must not use ``connection``.
     """
 
-    def __init__(self, connection: Connection, layout: Layout, collection: Collection) -> None:
+    def __init__(self, connection: Connection, layout: Layout, collection: Collection, cast: Cast) -> None:
         self._connection = connection
+        self._cast = cast
         self._layout = layout
         self._collection = collection
         self._columns = ", ".join(sql.quote(slot.column) for slot in layout.slots)
@@ -64,16 +67,15 @@ class Loader:
         )
 
     def _copy(self, quoted: str, batch: Batch) -> None:
+        """Send a page by one COPY; while the server works on a slice, the next one is encoded."""
         statement = f"COPY {quoted} ({self._columns}) FROM STDIN (FORMAT BINARY)"
         row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
         step = max(1, min(ROWS_AT_ONCE, _BYTES_AT_ONCE // row_bytes))
-        for start in range(0, batch.num_rows, step):
-            # Encoding may ask the server, which it does not answer during a COPY.
-            data = wire.rows(self.encode(batch.slice(start, step)))
-            with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-                copy.write(wire.SIGNATURE)
-                copy.write(data)
-                copy.write(wire.TRAILER)
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(wire.SIGNATURE)
+            for start in range(0, batch.num_rows, step):
+                copy.write(wire.rows(self.encode(batch.slice(start, step))))
+            copy.write(wire.TRAILER)
 
     def encode(self, batch: Batch) -> list[wire.Pieces]:
         """Encode a page as the columns of the table, in their order."""
@@ -100,8 +102,19 @@ class Loader:
             raise NotRepresentable("documents, for which the table has no column", safe="the row group was not written")
         return out
 
-    def _cast(self, kind: ColumnType, texts: Array) -> Array:
-        """Have the server turn texts into the binary form of a type.
+
+class Caster:
+    """Turns texts into the binary form of a type: by columnar code where the text is plain, else by the server.
+
+    A connection is deaf during a COPY, so this one is another, opened when the first value needs it.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._connection: Connection | None = None
+
+    def cast(self, kind: ColumnType, texts: Array) -> Array:
+        """Cast a column.
 
         Args:
             kind: the type with its arguments.
@@ -112,20 +125,35 @@ class Loader:
             NotRepresentable: the type would hold another value, which is seen by its text.
         """
         done = spelled.plain(kind, texts)
-        if done.any():
-            mask = pa.array(done)
-            values = spelled.binary(kind, texts.filter(mask))
-            if values is not None:
-                if done.all():
-                    return values
-                rest = texts.filter(pc.invert(mask))
-                others = rest.cast(pa.binary()) if rest.null_count == len(rest) else ask(self._connection, kind, rest)
-                return _interleave(done, values, others)
-        return ask(self._connection, kind, texts)
+        if not done.any():
+            return self._ask(kind, texts)
+        mask = pa.array(done)
+        values = spelled.binary(kind, texts.filter(mask))
+        if values is None:
+            return self._ask(kind, texts)
+        return values if done.all() else _interleave(done, values, self._ask(kind, texts.filter(pc.invert(mask))))
+
+    def _ask(self, kind: ColumnType, texts: Array) -> Array:
+        if texts.null_count == len(texts):
+            return texts.cast(pa.binary())
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._place)
+        self._connection.execute(BEGIN_READ)
+        try:
+            return ask(self._connection, kind, texts)
+        finally:
+            if not self._connection.closed:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def ask(connection: Connection, kind: ColumnType, texts: Array) -> Array:
-    """Have the server turn texts into the binary form of a type; see ``Loader``.
+    """Have the server turn texts into the binary form of a type.
 
     Args:
         connection: in a transaction under the settings of ``connect``.

@@ -26,7 +26,7 @@ from .describe import Found, look, table_name, version
 from .design import INT_MAX, INT_MIN, MAX_DIM, IndexPlan, create_index, create_table, plan_index, plan_layout
 from .failures import sqlstate, translated
 from .layout import Comment, Layout, parse_comment
-from .loader import ROWS_AT_ONCE, Loader
+from .loader import ROWS_AT_ONCE, Caster, Loader
 from .reader import expressions
 from .source import key_condition, key_rows
 from .types import PATTERN
@@ -42,7 +42,7 @@ _MAX_EF_SEARCH: Final = 1_000
 
 
 class PostgresTarget(Target):
-    """A writing session on one connection.
+    """A writing session on one connection, and a second one where values must be cast by the server.
 
     A lost connection is opened again by the next call; what a row group's transaction did is decided by the
     acknowledgement that it wrote.
@@ -77,6 +77,7 @@ class PostgresTarget(Target):
         self._place = place
         self._name = collection
         self._connection: Connection | None = None
+        self._caster = Caster(place)
         self._plan: TargetPlan | None = None
         self._layout: Layout | None = None
         self._table: Table | None = None
@@ -162,7 +163,7 @@ class PostgresTarget(Target):
             return
         with self._failures(mark), self._transaction(BEGIN_WRITE) as connection:
             if acknowledge.record(connection, table, plan.import_id, mark):
-                loader = Loader(connection, self._layout_of(), plan.collection)
+                loader = Loader(connection, self._layout_of(), plan.collection, self._caster.cast)
                 (loader.upsert if plan.if_exists == "append" else loader.insert)(table, batch)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -241,6 +242,7 @@ class PostgresTarget(Target):
 
     def close(self) -> None:
         """See ``Target.close``."""
+        self._caster.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
