@@ -14,7 +14,10 @@ from vecport.model.json_columns import object_column
 
 BLOCK = 10_000
 WORDS = np.array(
-    "amber basin cedar delta ember fjord grove harbor island jungle karst lagoon meadow north ocean prairie".split()
+    [
+        *("amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "harbor"),
+        *("island", "jungle", "karst", "lagoon", "meadow", "north", "ocean", "prairie"),
+    ]
 )
 
 
@@ -59,6 +62,4 @@ def page(c: Collection, b: dict[str, Any]) -> pa.RecordBatch:
     """A block as a page of the canonical model."""
     fields = b["fields"]
     metadata = object_column(list(fields), list(fields.values()))
-    return make_page(
-        c, ids=b["ids"], metadata=metadata, vectors={"": dense_array(b["vectors"], c.vectors[0])}
-    )
+    return make_page(c, ids=b["ids"], metadata=metadata, vectors={"": dense_array(b["vectors"], c.vectors[0])})

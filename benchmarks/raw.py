@@ -81,7 +81,9 @@ class Qdrant:
         rows = 0
         for ids, vectors, payload in prepared:
             keys = [str(uuid.uuid5(uuid.NAMESPACE_URL, i)) for i in ids]
-            self._client.upload_collection("raw", vectors=vectors, payload=payload, ids=keys, batch_size=1000, wait=True)
+            self._client.upload_collection(
+                "raw", vectors=vectors, payload=payload, ids=keys, batch_size=1000, wait=True
+            )
             rows += len(ids)
         return rows
 

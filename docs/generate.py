@@ -53,7 +53,7 @@ _NAME = re.compile(r"<!-- generated: ([a-z -]+?) -->\n.*?<!-- end -->", re.DOTAL
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -77,7 +77,8 @@ def reads(source: type[Source]) -> str:
 def ids(caps: TargetCapabilities) -> str:
     """Which ids stay as they are."""
     if caps.id_text:
-        return "any text" + (f" to {caps.id_max_bytes:,} bytes" if caps.id_max_bytes else "")
+        typed = [word for kind, word in (("int", "integers"), ("uuid", "UUIDs")) if kind in caps.id_kinds]
+        return ", ".join([*typed, "any text"]) + (f" to {caps.id_max_bytes:,} bytes" if caps.id_max_bytes else "")
     kinds = {"int": f"integers {_power(caps.id_int_min)} to {_power(caps.id_int_max)}", "uuid": "UUIDs"}
     return ", ".join(text for kind, text in kinds.items() if kind in caps.id_kinds)
 
@@ -135,6 +136,7 @@ def capabilities(name: str) -> str:
         ["namespaces", "kept" if caps.native_namespace else "encoded: under a metadata key"],
         ["typed columns", "kept" if caps.typed_fields else "become metadata"],
         ["metadata values encoded", ", ".join(encoded_kinds(caps)) or "none"],
+        ["floats", "those that the database would change are encoded" if caps.metadata.survives else "kept"],
         ["remembers its schema", "yes, in a passport" if caps.passport else "no"],
         ["an import acknowledges", _ACKS[caps.ack]],
         ["`--if-exists`", ", ".join(sorted(caps.if_exists))],

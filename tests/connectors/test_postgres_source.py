@@ -483,6 +483,22 @@ def test_a_killed_worker_ends_its_scan_with_a_typed_error() -> None:
     assert sum(page.batch.num_rows for page in again) == 20_000
 
 
+def test_timeouts_of_the_role_do_not_end_a_scan() -> None:
+    table = filled(10)
+    names = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    with connect() as connection:
+        names += ["transaction_timeout"] * (connection.info.server_version >= 170_000)
+    run(*(f"ALTER ROLE postgres SET {name} = '150ms'" for name in names))
+    try:
+        with source(table, "pg_sleep(0.03) IS NOT NULL") as reading:
+            token = reading.snapshot()
+            assert len(list(reading.scan(reading.partitions(100, token)[0], None, 3))) == 4
+            time.sleep(0.2)
+            assert reading.alive(token)
+    finally:
+        run("ALTER ROLE postgres RESET ALL")
+
+
 def test_the_table_is_locked_against_changes_of_its_definition() -> None:
     table = filled(10)
     with source(table) as coordinator:
@@ -586,6 +602,29 @@ def test_an_abandoned_scan_gives_up_its_connection_at_once() -> None:
         scan.close()  # type: ignore[attr-defined]
         assert time.monotonic() - begin < 1
         assert sum(page.batch.num_rows for page in reading.scan({"from": 0, "to": None}, None, 10_000)) == 30_000
+
+
+def test_queries_of_one_session_may_overlap() -> None:
+    table = filled(3_000)
+    with source(table) as reading:
+        token = reading.snapshot()
+        whole = {"from": 0, "to": None}
+        seen = []
+        for one, other in zip(reading.scan(whole, None, 100), reading.scan(whole, None, 100), strict=True):
+            assert one.batch.equals(other.batch)
+            seen.append(one.batch)
+            first = one.batch.column("id")[0].as_py()
+            assert reading.fetch([("", first)]).column("id").to_pylist() == [first]
+        assert len(records(seen)) == 3_000
+        # A new snapshot, or another session's, takes the place of this one.
+        run(f"DELETE FROM {table} WHERE id > 10")
+        assert reading.count() == 3_000
+        assert reading.snapshot() != token
+        assert reading.count() == 10
+        with source(table) as coordinator:
+            run(f"DELETE FROM {table} WHERE id > 5")
+            reading.attach(coordinator.snapshot())
+            assert reading.count() == 5
 
 
 def test_fetch_finds_keys_and_only_keys() -> None:

@@ -541,6 +541,31 @@ def test_append_replaces_whole_records_and_adds_others() -> None:
     assert described.passport == {"second": 2}
 
 
+def test_append_needs_the_same_metric_and_keeps_it() -> None:
+    collection, (page,) = free(3, metric="cosine")
+    load(collection, [page], settings={"index": "none"})
+    other = replace(collection, vectors=(replace(collection.vectors[0], metric="l2"),))
+    with target(collection.name) as writing, pytest.raises(NotRepresentable, match="metric cosine, the import for l2"):
+        writing.prepare(plan_for(other, [page], if_exists="append"))
+    unknown = replace(collection, vectors=(replace(collection.vectors[0], metric="unknown"),))
+    load(unknown, [page], if_exists="append")
+    assert pages(collection.name)[0].vectors[0].metric == "cosine"
+    # An empty table of vecport's own is made anew.
+    empty, _ = free(0, metric="cosine")
+    load(empty, [])
+    other = replace(empty, vectors=(replace(empty.vectors[0], metric="l2"),))
+    load(other, [page])
+    assert indexes(empty.name) == ["hnsw (embedding vector_l2_ops)"]
+    # One of the user's is not.
+    mine, _ = free(0, metric="l2")
+    run(
+        f"CREATE TABLE {mine.name} (id bigint PRIMARY KEY, embedding vector(4), metadata jsonb)",
+        f"CREATE INDEX ON {mine.name} USING hnsw (embedding vector_cosine_ops)",
+    )
+    with target(mine.name) as writing, pytest.raises(NotRepresentable, match="metric cosine"):
+        writing.prepare(plan_for(mine, [page]))
+
+
 def test_append_to_a_table_of_the_users_leaves_its_comment_and_indexes() -> None:
     collection, (page,) = free(3)
     run(
@@ -846,9 +871,10 @@ def test_settings_of_the_role_do_not_reach_the_load() -> None:
     )
     try:
         copy = pump(table)
-        with target(table) as writing, writing._transaction(connections.BEGIN_WRITE) as connection:
+        with target(table) as writing, writing._transaction(connections.WRITE) as connection:
             assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
-            assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
+            for name in ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"):
+                assert connection.execute(f"SELECT current_setting('{name}', true) IN ('0', '')").fetchone() != (False,)
             assert connection.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
     finally:
         with connect(autocommit=True) as connection:

@@ -480,6 +480,10 @@ def test_jsonb_gives_back_every_double_and_integer() -> None:
 def test_a_double_is_spelled_for_jsonb_as_a_number_that_is_no_integer(value: float) -> None:
     slot = Slot("metadata", "metadata", "metadata", JSONB)
     text = values.plain_texts(slot, pa.array([canonical.dumps([value])]), True)[0].as_py()
+    for spelling in (f"[{value!r}]", repr(value), f'{{"a":{value!r}}}', f"[1,{value!r},2]"):
+        # Older versions of orjson write 1e16 without a sign.
+        spelled_out = values.plain_texts(slot, pa.array([spelling]), True)[0].as_py()
+        assert "e" not in spelled_out or "e-" in spelled_out
     (token,) = json.loads(text, parse_float=str, parse_int=lambda t: pytest.fail(f"{t} is an integer"))
     assert "." in token or "e-" in token
     assert struct.pack("<d", float(token)) == struct.pack("<d", value)
@@ -493,6 +497,12 @@ def test_what_looks_like_a_tag_is_stored_as_the_user_wrote_it() -> None:
     assert [row[0] for row in on_table("SELECT metadata FROM {} ORDER BY id", collection.name)] == wanted
     _, found = pages(collection.name)
     assert [canonical.loads(row["metadata"]) for row in records(found)] == wanted
+
+
+def test_hexadecimal_text_is_not_taken_for_numbers() -> None:
+    slot = Slot("metadata", "metadata", "metadata", JSONB)
+    texts = pa.array(['{"a":"3e1f-0.0]","b":[1.5e-7,-0.05,0.0],"c":"9e+4"}'])
+    assert values.plain_texts(slot, texts, True) is texts
 
 
 def test_decimals_keep_their_digits_in_jsonb() -> None:

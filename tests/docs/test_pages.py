@@ -71,6 +71,7 @@ def test_zsh_reads_every_command_as_bash_does(tmp_path: Path, scene: Scene) -> N
                 outcomes
             )
         seen.append(said.read_text().replace(str(folder), ""))
+    assert len(seen[0].splitlines()) > 100
     assert seen[0] == seen[1]
 
 

@@ -1,7 +1,7 @@
 """A ``vecport`` that starts at once: a process with every client loaded, which forks for each command.
 
-Loading Chroma's client takes a processor two seconds, and the pages have scores of commands. What a command does is what
-the console script does; ``tests/cli`` runs the console script itself.
+Loading Chroma's client takes a processor two seconds, and the pages have scores of commands. What a command does is
+what the console script does; ``tests/cli`` runs the console script itself.
 """
 
 from __future__ import annotations

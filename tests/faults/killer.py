@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["vecport.operations.export", "vecport.operations.import_", "vecport.operations.verify"])
+_context.set_forkserver_preload(
+    ["vecport.operations.export", "vecport.operations.import_", "vecport.operations.verify"]
+)
 
 STEPS = ("fsync", "replace", "link", "unlink")
 
 
 def run(
-    operation: str, *, state: Path, log: Path, at_step: int | None = None, after_s: float | None = None, **arguments: Any
+    operation: str,
+    *,
+    state: Path,
+    log: Path,
+    at_step: int | None = None,
+    after_s: float | None = None,
+    **arguments: Any,
 ) -> str:
     """Run ``export``, ``import`` or ``verify`` in a child.
 

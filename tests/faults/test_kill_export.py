@@ -50,7 +50,9 @@ def test_every_storage_step_of_an_export_resumes_to_the_same_bytes(
             break
         assert end == "killed", killer.outcome(log)
         kills += 1
-        assert killer.run("export", state=tmp_path, log=log, dump=str(target), **arguments) == "done", killer.outcome(log)
+        assert killer.run("export", state=tmp_path, log=log, dump=str(target), **arguments) == "done", killer.outcome(
+            log
+        )
         assert data_of(target) == data_of(reference)
         assert_clean(target)
     with capsys.disabled():

@@ -67,7 +67,14 @@ def rows(path: Path, *records: dict[str, Any]) -> Path:
 
 def dump_of(folder: Path, *records: dict[str, Any], dim: int = 4, metric: str = "cosine") -> Path:
     source = rows(folder / "in.jsonl", *records)
-    options = ["--source-option", f"metric={metric}", "--source-option", f"dim={dim}", "--source-option", "dtype=float32"]
+    options = [
+        "--source-option",
+        f"metric={metric}",
+        "--source-option",
+        f"dim={dim}",
+        "--source-option",
+        "dtype=float32",
+    ]
     ran = vecport("export", f"jsonl:{source}", folder / "dump", *options)
     assert ran.code == 0, ran.err
     return folder / "dump"
@@ -96,14 +103,18 @@ def test_a_missing_collection_is_named_and_what_is_there_too(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_password_is_an_authentication_error_and_is_not_echoed(postgres: PostgresEngine, tmp_path: Path) -> None:
+def test_a_wrong_password_is_an_authentication_error_and_is_not_echoed(
+    postgres: PostgresEngine, tmp_path: Path
+) -> None:
     ran = vecport("export", postgres.address, tmp_path / "out", "-c", "t", PGPASSWORD="wrong-canary")
     assert_refused(ran, 12)
     assert "wrong-canary" not in ran.err + ran.out
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("address", ["postgresql://postgres@127.0.0.1:1/x", "qdrant://127.0.0.1:1", "chroma://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "address", ["postgresql://postgres@127.0.0.1:1/x", "qdrant://127.0.0.1:1", "chroma://127.0.0.1:1"]
+)
 def test_a_server_that_is_down_is_unavailable(address: str, dump: Path, tmp_path: Path) -> None:
     assert_refused(vecport("export", address, tmp_path / "out", "-c", "t"), 15, "127.0.0.1:1")
     assert not (tmp_path / "out").exists()
@@ -204,12 +215,10 @@ def resealed(text: str) -> str:
 
 
 @pytest.mark.parametrize("which", ["postgres", "qdrant", "chroma"])
-def test_hard_records_survive_the_round_trip(
-    which: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_hard_records_survive_the_round_trip(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     place = f"chroma:{tmp_path / 'c'}" if which == "chroma" else request.getfixturevalue(which).address
     hard = [
-        record("7", metadata={"id": "inner", "vector": [1, 2], "metadata": {"a": None}, "document": "not the document"}),
+        record("7", metadata={"id": "inner", "vector": [1, 2], "metadata": {"a": None}, "document": "not it"}),
         record("007", metadata={"": "empty key", "a.b": 1, 'q"uote': True, "A": 1, "a": 2}),
         record("no-metadata") | {"metadata": {}},
         record("document", document="text with é and \u0001"),

@@ -29,7 +29,9 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(2)
     with (folder / "rows.jsonl").open("w") as f:
         for i in range(ROWS):
-            f.write(json.dumps({"id": f"r{i:05d}", "vector": rng.standard_normal(16).tolist(), "metadata": {"n": i}}) + "\n")
+            f.write(
+                json.dumps({"id": f"r{i:05d}", "vector": rng.standard_normal(16).tolist(), "metadata": {"n": i}}) + "\n"
+            )
     export(f"jsonl:{folder / 'rows.jsonl'}", folder / "dump", source_options={"metric": "l2", "dtype": "float32"})
     return folder / "dump"
 
@@ -153,7 +155,9 @@ def test_chroma_server_has_every_untouched_record_once(dump: Path, tmp_path: Pat
     touched = {f"r{i:05d}" for i in range(0, ROWS, 4)}
     with ChromaEngine() as engine:
         import_(dump, engine.address, collection="ttt")
-        found_there = chromadb.HttpClient(host="127.0.0.1", port=engine.port).get_collection("ttt", embedding_function=None)
+        found_there = chromadb.HttpClient(host="127.0.0.1", port=engine.port).get_collection(
+            "ttt", embedding_function=None
+        )
 
         def step(n: int) -> None:
             keys = [f"r{(n * 40 + 4 * j) % ROWS:05d}" for j in range(10)]

@@ -93,7 +93,9 @@ def test_through_qdrant(users_dump: Path, tmp_path: Path) -> None:
     # Qdrant keeps unit vectors for cosine: the direction comes back, the length does not, and the ledger says so.
     assert_within(there, "within 1e-06, as unit vectors")
     assert_within(back, "within 1e-06, as unit vectors")
-    digests = {open_dump(d).manifest.identity.schema_digest for d in (users_dump, tmp_path / "second", tmp_path / "third")}
+    digests = {
+        open_dump(d).manifest.identity.schema_digest for d in (users_dump, tmp_path / "second", tmp_path / "third")
+    }
     assert len(digests) == 1
 
 

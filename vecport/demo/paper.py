@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from ..model.passport import ORIGINALS
+
 GOOD, BAD, MARK, QUIET, STRONG, SOFT = "green", "bold red", "cyan", "dim", "bold", "yellow"
 _VERB, _WHAT, _TIME, _GAP = 9, 46, 7, 2
 _MARGIN = "  "
@@ -25,8 +27,8 @@ _STATUS_STYLE = {"exact": GOOD, "encoded": GOOD, "bounded": SOFT, "lossy": BAD, 
 class Step:
     """One step; listens to an operation as its ``Progress``."""
 
-    def __init__(self, status: Status | None, verb: str, what: str) -> None:
-        self.what = what
+    def __init__(self, status: Status | None, verb: str, what: str, told: set[str]) -> None:
+        self.what, self._told = what, told
         self.rows = 0
         self.good = True
         self.seconds: float | None = None
@@ -51,8 +53,10 @@ class Step:
         """Something is safe; the demo does not show it."""
 
     def note(self, text: str) -> None:
-        """Show a sentence below the step."""
-        self.below(text)
+        """Show a sentence below the step, unless an earlier one had it."""
+        if text not in self._told:
+            self._told.add(text)
+            self.below(text)
 
     def _show(self) -> None:
         if self._status is None:
@@ -72,11 +76,12 @@ class Step:
     def ledger(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """What is not exact, a line each, and how many fields are."""
         told = [e for e in entries if e["status"] != "exact"]
-        width = max((cell_len(e["field"]) for e in told), default=0)
-        for e in told:
+        names = [plain(e["field"].removeprefix("metadata:")) for e in told]
+        width = max(map(cell_len, names), default=0)
+        for e, name in zip(told, names, strict=True):
+            why = plain(e["why"]).replace(f"the original in the key {ORIGINALS!r}", "the original is kept")
             line = Text(_INDENT).append(f"{e['status']:<9}", _STATUS_STYLE.get(e["status"], ""))
-            line.append(f"{plain(e['field']):<{width}}").append(f"{e['count']:>8,}  {plain(e['why'])}", QUIET)
-            self._below.append(line)
+            self._below.append(line.append(f"{name:<{width}}").append(f"{e['count']:>8,}  {why}", QUIET))
         exact = Text(_INDENT).append(f"{'exact':<9}", GOOD)
         self._below.append(exact.append(f"{len(entries) - len(told)} of {len(entries)} fields", QUIET))
 
@@ -100,6 +105,7 @@ class Paper:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._told: set[str] = set()
         self.good = True
 
     def line(self, text: str = "", style: str = "") -> None:
@@ -126,7 +132,7 @@ class Paper:
         started = time.monotonic()
         live = self._console.is_terminal
         with self._console.status("", spinner_style=MARK) if live else contextlib.nullcontext() as status:
-            step = Step(status, verb, what)
+            step = Step(status, verb, what, self._told)
             step.phase("")
             try:
                 yield step

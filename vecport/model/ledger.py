@@ -98,6 +98,4 @@ class Ledger:
     @classmethod
     def from_json(cls, data: Iterable[Mapping[str, Any]]) -> Ledger:
         """Inverse of ``to_json``."""
-        return cls(
-            [Entry(d["field"], d["status"], d["count"], d.get("why", ""), d.get("example", "")) for d in data]
-        )
+        return cls([Entry(d["field"], d["status"], d["count"], d.get("why", ""), d.get("example", "")) for d in data])

@@ -22,7 +22,7 @@ from .ledger import Ledger
 from .parsed import parse_objects
 from .passport import ORIGINALS, Passport
 from .profile import Profile, metadata_kinds
-from .projection import Projection
+from .projection import TAG, Projection
 
 DOCUMENT_KEY = "document"
 NAMESPACE_KEY = "namespace"
@@ -126,6 +126,8 @@ class Mapper:
         for i, row in enumerate(parse_objects(group.column("metadata"))):
             stored, originals = projection.encode(row)
             kept: dict[str, Any] = {"md": originals} if originals else {}
+            if TAG in originals:
+                stored, kept = {}, {"whole": row}
             if id_texts is not None:
                 kept["id"] = id_texts[i]
             if namespaces is not None:

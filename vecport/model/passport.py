@@ -83,6 +83,4 @@ class Passport:
                 state=data["state"],
             )
         except (KeyError, TypeError, ValueError) as e:
-            raise NotRepresentable(
-                "the collection's passport cannot be read", why=f"{type(e).__name__}: {e}"
-            ) from e
+            raise NotRepresentable("the collection's passport cannot be read", why=f"{type(e).__name__}: {e}") from e

@@ -17,6 +17,8 @@ from .passport import ORIGINALS
 from .profile import value_kind
 
 ABSENT = object()
+#: The key of a tag. As a key of the metadata itself it says that a user's key is no Unicode text.
+TAG = "$vp"
 _NUMBERS = frozenset({"number", "number_exponent", "number_negative_zero", "list_number"})
 _CONTAINERS = frozenset({"list_number", "list_mixed", "object"})
 _AS_JSON = frozenset({"list_mixed", "list_string", "list_integer", "list_number", "list_boolean", "object"})
@@ -35,8 +37,8 @@ class Projection:
         self._forbidden = re.compile(self.rules.forbidden_keys) if self.rules.forbidden_keys else None
 
     def allowed(self, key: str) -> bool:
-        """Whether the target takes this key; the reserved key of the originals is never a user's."""
-        return key != ORIGINALS and not (self._forbidden and self._forbidden.fullmatch(key))
+        """Whether the target takes this key; the reserved key of the originals is never a user's, nor is a tag's."""
+        return key not in (ORIGINALS, TAG) and not (self._forbidden and self._forbidden.fullmatch(key))
 
     def exact(self, key: str, kind: str) -> bool:
         """Whether every value of this kind under this key is held as it is, as far as its kind tells."""
@@ -107,9 +109,7 @@ class Projection:
         for key, original in originals.items():
             expected = self.project(key, original)
             current = stored.get(key, ABSENT)
-            if (expected is ABSENT and current is ABSENT) or (
-                type(current) is type(expected) and current == expected
-            ):
+            if (expected is ABSENT and current is ABSENT) or (type(current) is type(expected) and current == expected):
                 stored[key] = original
             else:
                 stale += 1
@@ -125,7 +125,9 @@ class Projection:
             return self.rules.survives is None or self.rules.survives(value)
         if isinstance(value, list):
             return all(map(self._held, value))
-        return all(map(self._held, value.values())) if isinstance(value, dict) else True
+        if isinstance(value, dict):
+            return all(self.allowed(k) and self._held(v) for k, v in value.items())
+        return True
 
 
 def _rounded(value: Any) -> Any:

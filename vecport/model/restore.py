@@ -76,6 +76,9 @@ class Restorer:
             if "doc" in kept and documents[i] is None:
                 documents[i] = kept["doc"]
             self.stale += projection.decode(row, kept.get("md", {}))
+            if "whole" in kept:
+                self.stale += bool(row)
+                row = row or kept["whole"]
             record_ids[i] = self._id(record_ids[i], kept, namespaces[i])
             texts[i] = parsed.dumps(row)
         return tuple(pa.array(c, pa.string()) for c in (record_ids, namespaces, documents, texts))
@@ -143,13 +146,9 @@ def _restored_vector(v: VectorField, native: VectorField) -> VectorField:
         )
     bounds = [b for b in (v.bound, native.bound) if b is not None]
     bound = Bound(max(b.relative for b in bounds), any(b.normalized for b in bounds)) if bounds else None
-    fidelity = (
-        "quantised" if "quantised" in (v.fidelity, native.fidelity) else "bounded" if bound else v.fidelity
-    )
+    fidelity = "quantised" if "quantised" in (v.fidelity, native.fidelity) else "bounded" if bound else v.fidelity
     dtype = native.dtype if v.dtype == "float64" else v.dtype
-    return replace(
-        v, dtype=dtype, bound=bound, fidelity=fidelity, normalized=v.normalized or native.normalized
-    )
+    return replace(v, dtype=dtype, bound=bound, fidelity=fidelity, normalized=v.normalized or native.normalized)
 
 
 def _narrow(column: pa.Array, native: VectorField, wanted: VectorField) -> pa.Array:

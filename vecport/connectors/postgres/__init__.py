@@ -35,11 +35,11 @@ class PostgresConnector(Connector):
     def collections(self, place: Place) -> list[CollectionSummary]:
         """List the tables, views and partitioned tables that have a vector column."""
         from .catalog import list_tables
-        from .connect import BEGIN_READ, connect
+        from .connect import READ, begin, connect
         from .failures import translated
 
         with translated(place.text, place.password), connect(place) as connection:
-            connection.execute(BEGIN_READ)
+            begin(connection, READ)
             found = list_tables(connection, place.option("schema"))
         return [CollectionSummary(name, None, detail) for name, detail in found]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import UsageError
 from ..address import Place, is_loopback
+from . import sql
 from .failures import translated
 
 if TYPE_CHECKING:
@@ -28,20 +29,28 @@ _REQUIRE_AUTH: Final = 160_000
 _TLS: Final = frozenset({"sslmode", "require_auth", "service"})
 _SECRETS: Final = frozenset({"password", "sslpassword"})
 
+READ: Final = "read"
+SCAN: Final = "scan"
+WRITE: Final = "write"
+
 #: Under these, the text of a value says all of it and reads back the same everywhere. They are set inside each
 #: transaction, so that a pooler that hands the connection around cannot lose them.
-SETTINGS: Final = (
+_SETTINGS: Final = (
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
     " SET LOCAL extra_float_digits = 3; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres;"
     " SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL row_security = off"
 )
-#: A scan gives rows in the order of the heap only if no other plan is chosen.
-SCAN_SETTINGS: Final = (
-    "SET LOCAL synchronize_seqscans = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
-)
-BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-BEGIN_READ: Final = f"{BEGIN_SNAPSHOT}; {SETTINGS}"
-BEGIN_WRITE: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {SETTINGS}; SET LOCAL synchronous_commit = on"
+#: By mode: the transaction, and what is set in it. A scan gives rows in the order of the heap only if no other plan is
+#: chosen; a commit that is reported is on disk.
+_MODES: Final = {
+    READ: ("ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL jit = off"),
+    SCAN: (
+        "ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        "SET LOCAL synchronize_seqscans = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off",
+    ),
+    WRITE: ("ISOLATION LEVEL READ COMMITTED READ WRITE", "SET LOCAL synchronous_commit = on"),
+}
+_TRANSACTION_TIMEOUT: Final = 170_000
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_.,/@:+-]+")
 
@@ -102,6 +111,30 @@ def connect(place: Place) -> Connection:
     with translated(place.text, place.password):
         # Prepared statements would not survive a pooler.
         return psycopg.connect(conninfo(values), autocommit=True, prepare_threshold=None)
+
+
+def begin(connection: Connection, mode: str, snapshot: str = "") -> None:
+    """Begin a transaction; see ``opening``."""
+    connection.execute(opening(connection.info.server_version, mode, snapshot).encode())
+
+
+def opening(version: int, mode: str, snapshot: str = "") -> str:
+    """The statements that begin a transaction under fixed settings.
+
+    Args:
+        version: of the server, as 180004.
+        mode: ``READ``, ``SCAN`` or ``WRITE``.
+        snapshot: name of an exported snapshot to join.
+    """
+    transaction, settings = _MODES[mode]
+    statements = [f"BEGIN {transaction}"]
+    if snapshot:
+        statements.append(f"SET TRANSACTION SNAPSHOT {sql.literal(snapshot)}")
+    statements.append(_SETTINGS)
+    if version >= _TRANSACTION_TIMEOUT:
+        statements.append("SET LOCAL transaction_timeout = 0")
+    statements.append(settings)
+    return "; ".join(statements)
 
 
 def run(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> Any:

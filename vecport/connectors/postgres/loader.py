@@ -13,7 +13,7 @@ from ..address import Place
 from . import spelled, sql, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
-from .connect import BEGIN_READ, connect, run
+from .connect import READ, begin, connect, run
 from .layout import Layout
 from .types import ColumnType
 from .values import Cast, jsonb_field, key_fields, metadata_fields
@@ -138,7 +138,7 @@ class Caster:
             return texts.cast(pa.binary())
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._place)
-        self._connection.execute(BEGIN_READ)
+        begin(self._connection, READ)
         try:
             return ask(self._connection, kind, texts)
         finally:

@@ -18,7 +18,7 @@ from ..base import Description, Json, Page, Selection, Source
 from . import sql
 from .arrow import Batch, pa
 from .catalog import require_table
-from .connect import BEGIN_READ, BEGIN_SNAPSHOT, SCAN_SETTINGS, SETTINGS, connect, connect_columnar, run
+from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
 from .describe import Found, look, table_name
 from .failures import broken_streams, sqlstate, translated
 from .layout import Layout, Slot
@@ -39,7 +39,8 @@ class PostgresSource(Source):
     """A reading session.
 
     A session holds two connections, both opened when they are needed: one for the catalogs, counts and the snapshot,
-    and one whose results are Arrow batches. All statements run in read-only transactions.
+    and one whose results are Arrow batches; queries that overlap get further ones. All statements run in read-only
+    transactions.
     """
 
     capabilities = SourceCapabilities(snapshot=True, concurrency="processes", page_rows=10_000)
@@ -51,7 +52,8 @@ class PostgresSource(Source):
         self._name = collection
         self._where = selection.where
         self._connection: Connection | None = None
-        self._columnar: Any = None
+        self._version = 0
+        self._idle: list[Any] = []
         self._token: dict[str, Any] | None = None
         self._found: Found | None = None
         self._count: int | None = None
@@ -80,12 +82,14 @@ class PostgresSource(Source):
             table, and ``schema``, a digest of the definition.
         """
         before = self._found
+        if self._token is not None:
+            self.close()
         with self._failures():
             connection = self._open()
-            connection.execute(BEGIN_READ)
+            begin(connection, READ)
             table = require_table(connection, *table_name(self._place, self._name))
             connection.execute("ROLLBACK")
-            connection.execute(BEGIN_READ)
+            begin(connection, READ)
             # Before the first query, so that the snapshot is younger than the lock.
             run(connection, f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
             row = connection.execute(
@@ -133,6 +137,8 @@ class PostgresSource(Source):
         """
         if self._token is not None and self._token == dict(token):
             return
+        if self._token is not None:
+            self.close()
         with self._failures():
             connection = self._open()
             if not _join(connection, token):
@@ -192,7 +198,8 @@ class PostgresSource(Source):
     def close(self) -> None:
         """See ``Source.close``."""
         self._drop_connection()
-        self._drop_columnar()
+        while self._idle:
+            self._idle.pop().close()
         self._token = self._found = self._count = None
 
     # -- how it works --------------------------------------------------------------------------
@@ -208,6 +215,7 @@ class PostgresSource(Source):
             self._connection = None
         if self._connection is None:
             self._connection = connect(self._place)
+            self._version = self._connection.info.server_version
         if self._token is None and self._connection.info.transaction_status:
             self._connection.execute("ROLLBACK")
         return self._connection
@@ -265,54 +273,44 @@ class PostgresSource(Source):
         vector = found.layout.one("vector")
         size = page_rows * (_OTHER_BYTES + 4 * (vector.dim if vector else 0))
         hint = str(min(max(size, _BATCH_BYTES[0]), _BATCH_BYTES[1]))
-        done = False
-        try:
-            with self._failures(), self._columnar_session().cursor() as cursor:
-                if not parameters:
-                    cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
-                cursor.execute(query, parameters or None)
-                reader = cursor.fetch_record_batch()
-                for batch in broken_streams(reader, self._name):
-                    for start in range(0, len(batch), page_rows):
-                        yield batch.slice(start, page_rows)
-                done = True
-        finally:
-            if not done:
-                self._drop_columnar()
-
-    def _columnar_session(self) -> Any:
-        """The ADBC connection, inside the snapshot."""
-        if self._columnar is None:
-            assert self._token is not None
-            columnar = connect_columnar(self._place)
-            name = sql.literal(self._token["snapshot"])
+        with self._failures():
+            columnar = self._idle.pop() if self._idle else self._columnar_session()
             try:
                 with columnar.cursor() as cursor:
-                    cursor.executescript(
-                        f"{BEGIN_SNAPSHOT}; SET TRANSACTION SNAPSHOT {name}; {SETTINGS}; {SCAN_SETTINGS}"
-                    )
-                    cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
-                    seen = cursor.fetchone()[0]
-            except Exception as error:
+                    if not parameters:
+                        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
+                    cursor.execute(query, parameters or None)
+                    for batch in broken_streams(cursor.fetch_record_batch(), self._name):
+                        for start in range(0, len(batch), page_rows):
+                            yield batch.slice(start, page_rows)
+            except BaseException:
                 columnar.close()
-                if sqlstate(error) in _GONE:
-                    raise self._gone() from error
                 raise
-            if seen != self._token["xids"]:
-                columnar.close()
-                raise self._gone()
-            self._columnar = columnar
-        return self._columnar
+            self._idle.append(columnar)
+
+    def _columnar_session(self) -> Any:
+        """A new ADBC connection inside the snapshot; it serves one query at a time."""
+        assert self._token is not None
+        columnar = connect_columnar(self._place)
+        try:
+            with columnar.cursor() as cursor:
+                cursor.executescript(opening(self._version, SCAN, self._token["snapshot"]))
+                cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
+                seen = cursor.fetchone()[0]
+        except Exception as error:
+            columnar.close()
+            if sqlstate(error) in _GONE:
+                raise self._gone() from error
+            raise
+        if seen != self._token["xids"]:
+            columnar.close()
+            raise self._gone()
+        return columnar
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _drop_columnar(self) -> None:
-        if self._columnar is not None:
-            self._columnar.close()
-            self._columnar = None
 
 
 class _Transaction:
@@ -324,7 +322,7 @@ class _Transaction:
 
     def __enter__(self) -> Connection:
         if not self._borrowed:
-            self._connection.execute(BEGIN_READ)
+            begin(self._connection, READ)
         return self._connection
 
     def __exit__(self, *exc: object) -> None:
@@ -339,8 +337,7 @@ def _join(connection: Connection, token: Json) -> bool:
     if not _SNAPSHOT.fullmatch(token["snapshot"]):
         return False
     try:
-        name = sql.literal(token["snapshot"])
-        connection.execute(f"{BEGIN_SNAPSHOT}; SET TRANSACTION SNAPSHOT {name}; {SETTINGS}")
+        begin(connection, READ, token["snapshot"])
     except psycopg.Error as error:
         if sqlstate(error) in _GONE:
             return False

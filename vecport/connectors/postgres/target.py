@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,8 +21,8 @@ from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
 from . import acknowledge, sql
 from .arrow import Batch, pc
-from .catalog import OPCLASSES, Extension, Table, find_table, read_extension, refuse_other_relations
-from .connect import BEGIN_READ, BEGIN_WRITE, connect, run
+from .catalog import OPCLASSES, Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
+from .connect import READ, WRITE, begin, connect, run
 from .describe import Found, look, table_name, version
 from .design import INT_MAX, INT_MIN, MAX_DIM, IndexPlan, create_index, create_table, plan_index, plan_layout
 from .failures import sqlstate, translated
@@ -88,7 +89,7 @@ class PostgresTarget(Target):
 
     def describe(self) -> Description | None:
         """See ``Target.describe``. A table that cannot be read in full is described by its notes alone."""
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 return None
@@ -105,10 +106,11 @@ class PostgresTarget(Target):
         """See ``Target.prepare``. All of it is one transaction.
 
         Raises:
-            UsageError: an unknown setting, or an index that cannot be built.
+            UsageError: an unknown setting, an index that cannot be built, a schema that does not exist.
             AlreadyExists: the table has records, and the plan says ``create`` without ``resume``.
-            NotRepresentable: an existing table has other columns; a name or a type that Postgres cannot hold.
-            NotFound: the schema does not exist, or the server has no pgvector.
+            NotRepresentable: an existing table has other columns or another metric; a name or a type that Postgres
+                cannot hold.
+            NotFound: the server has no pgvector.
             AuthenticationFailed: the role may not create what is needed.
         """
         check_plan(plan, self.capabilities, "PostgreSQL")
@@ -116,7 +118,7 @@ class PostgresTarget(Target):
         plan_index(plan, layout)
         schema, name = table_name(self._place, self._name)
         sql.check_name(name)
-        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+        with self._failures(), self._transaction(WRITE) as connection:
             extension = _ensure_extension(connection) if plan.collection.vectors else None
             table = find_table(connection, schema, name)
             if table is not None and plan.if_exists == "replace" and not plan.resume:
@@ -124,8 +126,8 @@ class PostgresTarget(Target):
                 schema, table = table.schema, None
             if table is None:
                 table = _create(connection, _home(connection, schema), name, plan, layout, extension)
-            elif not plan.resume and plan.if_exists == "create" and _is_left_over(connection, table, layout):
-                # Empty, made by vecport, and of another shape: nobody's work is lost.
+            elif not plan.resume and plan.if_exists == "create" and _is_left_over(connection, table, layout, plan):
+                # Empty, made by vecport, and for something else: nobody's work is lost.
                 _drop(connection, table)
                 table = _create(connection, table.schema, name, plan, layout, extension)
             else:
@@ -135,7 +137,7 @@ class PostgresTarget(Target):
 
     def attach(self, plan: TargetPlan) -> None:
         """See ``Target.attach``; finds the table that ``prepare`` made."""
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"the table {self._name!r} is gone", next="run the import again from its start")
@@ -145,7 +147,7 @@ class PostgresTarget(Target):
     def acknowledged(self) -> set[Mark] | None:
         """The row groups whose transactions were committed."""
         plan, table = self._prepared()
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             return acknowledge.marks(connection, table, plan.import_id)
 
     def write(self, batch: Batch, mark: Mark) -> None:
@@ -161,14 +163,14 @@ class PostgresTarget(Target):
         if self._finished or not batch.num_rows:
             # Only an import whose groups were all acknowledged is finished.
             return
-        with self._failures(mark), self._transaction(BEGIN_WRITE) as connection:
+        with self._failures(mark), self._transaction(WRITE) as connection:
             if acknowledge.record(connection, table, plan.import_id, mark):
                 loader = Loader(connection, self._layout_of(), plan.collection, self._caster.cast)
                 (loader.upsert if plan.if_exists == "append" else loader.insert)(table, batch)
 
     def delete(self, ids: Sequence[str]) -> None:
         """See ``Target.delete``."""
-        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+        with self._failures(), self._transaction(WRITE) as connection:
             found = look(connection, self._place, self._name)
             rows = json.dumps(key_rows(found.layout, ids))
             condition = key_condition(found.layout, "$1")
@@ -179,7 +181,7 @@ class PostgresTarget(Target):
         plan, table = self._prepared()
         layout = self._layout_of()
         index = plan_index(plan, layout)
-        with self._failures(), self._transaction(BEGIN_WRITE) as connection:
+        with self._failures(), self._transaction(WRITE) as connection:
             now = find_table(connection, table.schema, table.name)
             if now is None or now.oid != table.oid:
                 raise NotFound(f"the table {table.shown} is gone", next="run the import again from its start")
@@ -188,7 +190,7 @@ class PostgresTarget(Target):
                 assert self._extension is not None
                 _build_index(connection, now, index, self._extension)
             if _may_comment(now, plan):
-                _comment(connection, now.quoted, plan, layout, passport, "complete")
+                _comment(connection, now.quoted, _knowing(plan, now), layout, passport, "complete")
             acknowledge.end(connection, now, plan.import_id)
             run(connection, f"ANALYZE {now.quoted}")
         self._finished = plan.if_exists != "append"
@@ -214,7 +216,7 @@ class PostgresTarget(Target):
         keys = ", ".join(expressions(key)[0] for key in found.layout.keys)
         statement = f"SELECT {distance}, {keys} FROM ONLY {found.table.quoted} ORDER BY {distance} LIMIT $2"
         text = "[" + ",".join(map(repr, np.asarray(query, np.float64).tolist())) + "]"
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             _widen_search(connection, found, slot.column, k)
             rows = run(connection, statement, [text, k]).fetchall()
         return [Hit(_hit_id(found.layout, row[1:]), float(row[0])) for row in rows if row[0] is not None]
@@ -234,7 +236,7 @@ class PostgresTarget(Target):
 
     def count(self) -> int:
         """See ``Target.count``."""
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"there is no table {self._name!r}")
@@ -270,7 +272,7 @@ class PostgresTarget(Target):
         )
 
     def _look(self) -> Found:
-        with self._failures(), self._transaction(BEGIN_READ) as connection:
+        with self._failures(), self._transaction(READ) as connection:
             return look(connection, self._place, self._name)
 
     @contextmanager
@@ -280,7 +282,7 @@ class PostgresTarget(Target):
             yield
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, mode: str) -> Iterator[Connection]:
         """Open the connection if need be, begin, and commit or roll back."""
         import psycopg
 
@@ -288,7 +290,7 @@ class PostgresTarget(Target):
             self._connection = connect(self._place)
         connection = self._connection
         try:
-            connection.execute(begin)
+            begin(connection, mode)
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -391,10 +393,12 @@ def _create(
     return table
 
 
-def _is_left_over(connection: Connection, table: Table, wanted: Layout) -> bool:
-    """Whether a table is one of vecport's, empty, and of another shape than is wanted."""
+def _is_left_over(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan) -> bool:
+    """Whether a table is one of vecport's, empty, and of another shape or metric than is wanted."""
     comment = parse_comment(table.comment)
-    if comment is None or comment.layout.differences(table) or comment.layout == wanted:
+    if comment is None or comment.layout.differences(table):
+        return False
+    if comment.layout == wanted and _metrics(table, wanted, comment) <= {_metric(plan)}:
         return False
     return not _scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
 
@@ -425,6 +429,28 @@ def _existing_layout(table: Table, wanted: Layout) -> Layout:
     return wanted
 
 
+def _knowing(plan: TargetPlan, table: Table) -> TargetPlan:
+    """The plan with the metric that an earlier import knew, where it does not know one itself."""
+    before = parse_comment(table.comment)
+    if before is None or _metric(plan) != "unknown" or not plan.collection.vectors:
+        return plan
+    vectors = (replace(plan.collection.vectors[0], metric=before.metric),)
+    return replace(plan, collection=replace(plan.collection, vectors=vectors))
+
+
+def _metric(plan: TargetPlan) -> str:
+    return plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
+
+
+def _metrics(table: Table, layout: Layout, comment: Comment | None) -> set[str]:
+    """The metrics that a table has an index for, or else the one that its import knew; empty for none."""
+    vector = layout.one("vector")
+    if vector is None:
+        return set()
+    found = set(metrics_of(table, vector.column, vector.dim))
+    return found or ({comment.metric} - {"unknown"} if comment else set())
+
+
 def _meaning(slot: Any) -> tuple[Any, ...]:
     return slot.role, slot.name, slot.type, slot.dim
 
@@ -449,6 +475,13 @@ def _check_existing(connection: Connection, table: Table, plan: TargetPlan, want
                 next="choose another name, or --if-exists append or replace",
             )
     layout = _existing_layout(table, wanted)
+    metrics = _metrics(table, layout, comment)
+    if metrics and _metric(plan) in OPCLASSES and _metric(plan) not in metrics:
+        raise NotRepresentable(
+            f"the table {table.shown} is for the metric {' and '.join(sorted(metrics))}, the import for {_metric(plan)}",
+            safe="nothing was written",
+            next="import into a new table, or with --set metric=...",
+        )
     if not plan.resume and plan.if_exists != "append" and _may_comment(table, plan):
         _comment(connection, table.quoted, plan, layout, plan.passport, "loading")
     return layout
@@ -469,8 +502,7 @@ def _comment(
     passport: Mapping[str, Json],
     state: str,
 ) -> None:
-    metric = plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
-    comment = Comment(layout, passport, state, plan.import_id, metric)
+    comment = Comment(layout, passport, state, plan.import_id, _metric(plan))
     run(connection, f"COMMENT ON TABLE {quoted} IS {sql.literal(comment.text())}")
 
 

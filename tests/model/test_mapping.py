@@ -1,0 +1,273 @@
+"""Mapping and restoring: whatever a target cannot hold comes back from what it can, and an edit is never undone.
+
+The database here holds exactly what its capabilities say: it is given the mapped page as JSON values, refuses every
+value of a kind that it does not hold exactly, and gives back what it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, assume, event, given, reject, settings
+from hypothesis import strategies as st
+
+from vecport.connectors import registry
+from vecport.model import canonical, ids
+from vecport.model.batch import page_schema
+from vecport.model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
+from vecport.model.collection import Collection, VectorField
+from vecport.model.ledger import Ledger
+from vecport.model.mapping import Mapper, MappingPlan, plan_mapping
+from vecport.model.passport import ORIGINALS, Passport
+from vecport.model.profile import profile_page, value_kind
+from vecport.model.restore import Restorer
+from vecport.testing.records import HARD_KEYS, HARD_VALUES, Record, batch_of, id_text
+
+PROFILE = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+
+
+def capabilities(connector: str) -> TargetCapabilities:
+    target = registry.get(connector).target
+    assert target is not None
+    return target.capabilities
+
+
+#: Holds next to nothing as it is: UUIDs, texts under plain keys, one named float32 vector.
+STRICT = TargetCapabilities(
+    id_kinds=frozenset({"uuid"}), id_text=False, unnamed_vector=False, null_vectors=False, metric_required=True,
+    metadata=MetadataRules(exact=frozenset({"string"}), forbidden_keys=r"(?s)(?!_*[a-z]+\Z).*"),
+)  # fmt: skip
+TARGETS: dict[str, Callable[[], TargetCapabilities]] = {
+    "chroma": lambda: capabilities("chroma"),
+    "qdrant": lambda: capabilities("qdrant"),
+    "postgres": lambda: capabilities("postgres"),
+    "strict": lambda: STRICT,
+}
+
+
+@dataclass
+class Database:
+    """A database of some capabilities."""
+
+    caps: TargetCapabilities
+    rows: list[dict[str, Any]]
+    vectors: pa.RecordBatch
+
+    @classmethod
+    def filled(cls, caps: TargetCapabilities, plan: MappingPlan, page: pa.RecordBatch) -> Database:
+        """Take a mapped page, and refuse what the capabilities do not promise to hold."""
+        assert page.schema == page_schema(plan.target)
+        rows = page.select(["id", "namespace", "document", "metadata"]).to_pylist()
+        for row in rows:
+            cls._check(row, caps, plan)
+            row["metadata"] = canonical.loads(row["metadata"])
+        assert len({(r["namespace"], r["id"]) for r in rows}) == len(rows), "records overwrite each other"
+        return cls(caps, rows, page)
+
+    @staticmethod
+    def _check(row: dict[str, Any], caps: TargetCapabilities, plan: MappingPlan) -> None:
+        ids.check(row["id"], plan.target.id_kind)
+        assert plan.target.id_kind in caps.id_kinds or (plan.target.id_kind == "string" and caps.id_text)
+        assert caps.native_namespace or not row["namespace"]
+        assert caps.native_document or row["document"] is None
+        if row["document"] is not None and "string_nul" not in caps.metadata.exact:
+            assert "\0" not in row["document"]
+        for key, value in json.loads(row["metadata"]).items():
+            assert holds(value, caps.metadata), f"{key!r}: {value!r} is not held exactly"
+            assert not (caps.metadata.forbidden_keys and re.fullmatch(caps.metadata.forbidden_keys, key)), key
+
+    def page(self, native: Collection) -> pa.RecordBatch:
+        """What an export reads."""
+        columns = [pa.array([r[c] for r in self.rows], pa.string()) for c in ("id", "namespace", "document")]
+        metadata = pa.array([canonical.dumps(r["metadata"]) for r in self.rows], pa.string())
+        arrays = [*columns, metadata, *self.vectors.columns[4:]]
+        return pa.RecordBatch.from_arrays(arrays, schema=page_schema(native))
+
+
+def holds(value: Any, rules: MetadataRules) -> bool:
+    """Whether the rules promise to give a value back, and all that is in it."""
+    if value_kind(value) not in rules.exact:
+        return False
+    if isinstance(value, float):
+        return rules.survives is None or rules.survives(value)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(holds(item, rules) for item in items)
+
+
+def mapped(
+    records: list[Record], source: Collection, caps: TargetCapabilities
+) -> tuple[Database, MappingPlan, Ledger, Ledger]:
+    """Map some records; the database, the plan, and the ledgers of plan and mapping."""
+    page = batch_of(records, source)
+    plan, ledger = plan_mapping(
+        source, profile_page(page, source), caps, name="copy", rules="test", identity="vp1", rows=len(records),
+        import_id="i", settings={},
+    )  # fmt: skip
+    if ledger.of("rejected", "lossy"):
+        reject()
+    mapper = Mapper(plan)
+    return Database.filled(caps, plan, mapper.apply(page)), plan, ledger, mapper.ledger
+
+
+def restored(database: Database, plan: MappingPlan) -> tuple[pa.RecordBatch, Restorer]:
+    passport = Passport.from_json(json.loads(json.dumps(plan.passport.to_json("complete"))))
+    restorer = Restorer(passport, plan.target, database.caps.metadata)
+    return restorer.apply(database.page(plan.target)), restorer
+
+
+# ---- records
+
+ODD_TEXTS = st.sampled_from(
+    ["", "\0", "a\0b", "é", "7", "null", '{"a":1}', "x" * 300, "\u2028", "'", '"', "\\", "_vecport"]
+)
+texts = st.text(max_size=6) | ODD_TEXTS
+keys = (
+    st.sampled_from([k for k in HARD_KEYS if len(k) < 50]) | st.sampled_from(["a", "b", ORIGINALS, "document"]) | texts
+)
+scalars = st.one_of(
+    st.sampled_from([v for kind, vs in HARD_VALUES.items() for v in vs if kind != "object" and "list" not in kind]),
+    st.integers(-(2**70), 2**70), st.floats(), texts, st.booleans(),
+)  # fmt: skip
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=2), max_leaves=5
+)
+vectors = st.tuples(st.integers(-5, 5), st.integers(1, 5)).map(lambda x: np.array(x, np.float32))
+metadata = st.dictionaries(keys, values, max_size=4)
+ID_STRATEGIES: dict[str, st.SearchStrategy[str]] = {
+    "string": texts,
+    "int": st.integers(-(2**40), 2**70).map(str),
+    "uuid": st.uuids().map(str),
+    "int|uuid": st.integers(0, 2**70).map(str) | st.uuids().map(str),
+    "tagged": st.integers(0, 90).map(lambda n: id_text("tagged", n)),
+    "composite": st.integers(0, 90).map(lambda n: id_text("composite", n)),
+    "position": st.integers(0, 2**40).map(str),
+}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[Record], Collection]:
+    """Some records with distinct ids, and their collection."""
+    kind = draw(st.sampled_from(sorted(ID_STRATEGIES)))
+    namespaces = draw(st.sampled_from([[""], ["", "a"], ["a", "é", '"']]))
+    records = draw(
+        st.lists(
+            st.builds(
+                Record, ID_STRATEGIES[kind], vectors.map(lambda v: {"v": v}), metadata, st.none() | texts,
+                st.sampled_from(namespaces),
+            ),
+            min_size=1, max_size=4, unique_by=lambda r: r.id,
+        )
+    )  # fmt: skip
+    return records, Collection("c", kind, (VectorField("v", dim=2, metric="cosine"),))
+
+
+# ---- the way there and back
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@PROFILE
+@given(cases())
+def test_what_is_restored_is_what_was_mapped(target: str, case: tuple[list[Record], Collection]) -> None:
+    records, source = case
+    database, plan, _, _ = mapped(records, source, TARGETS[target]())
+    found, restorer = restored(database, plan)
+    event(f"ids {plan.id_mode}")
+    assert found.to_pylist() == batch_of(records, source).to_pylist()
+    assert found.schema == page_schema(source)
+    assert (restorer.stale, restorer.foreign) == (0, 0)
+    assert replace(restorer.collection, name="c").digest() == source.digest()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@PROFILE
+@given(st.lists(metadata, min_size=2, max_size=4), st.data())
+def test_an_edit_wins_and_is_counted(target: str, rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    records = [Record(id_text("uuid", i), {"v": np.ones(2, np.float32)}, row) for i, row in enumerate(rows)]
+    source = Collection("c", "uuid", (VectorField("v", dim=2, metric="cosine"),))
+    database, plan, _, _ = mapped(records, source, TARGETS[target]())
+    edited = data.draw(st.integers(0, len(rows) - 1))
+    stored = database.rows[edited]["metadata"]
+    originals = json.loads(stored.get(ORIGINALS, "{}")).get("md", {})
+    key = data.draw(st.sampled_from(sorted(rows[edited]) or ["new"]))
+    spelled = canonical.escape_key(key)
+    assume(spelled != ORIGINALS)
+    stored[key] = "edited by hand"
+    found, restorer = restored(database, plan)
+    assert restorer.stale == (spelled in originals)
+    for i, row in enumerate(found.column("metadata").to_pylist()):
+        wanted = rows[i] | {key: "edited by hand"} if i == edited else rows[i]
+        assert row == canonical.dumps(wanted)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", VALUE_KINDS)
+def test_every_kind_of_value_comes_back(kind: str, target: str) -> None:
+    rows = [{"a": value} for value in HARD_VALUES[kind]]
+    records = [Record(id_text("uuid", i), {"v": np.ones(2, np.float32)}, row) for i, row in enumerate(rows)]
+    source = Collection("c", "uuid", (VectorField("v", dim=2, metric="cosine"),))
+    database, plan, ledger, _ = mapped(records, source, TARGETS[target]())
+    found, restorer = restored(database, plan)
+    assert found.to_pylist() == batch_of(records, source).to_pylist()
+    assert restorer.stale == 0
+    [entry] = [e for e in ledger.entries if e.field == "metadata:a"]
+    assert entry.count == len(rows)
+    if kind not in database.caps.metadata.exact:
+        assert entry.status == "encoded"
+    elif database.caps.metadata.survives is None:
+        assert entry.status == "exact"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_hard_keys_come_back(target: str) -> None:
+    records = [Record(id_text("uuid", i), {"v": np.ones(2, np.float32)}, {key: i}) for i, key in enumerate(HARD_KEYS)]
+    records.append(Record(id_text("uuid", 999), {"v": np.ones(2, np.float32)}, dict.fromkeys(HARD_KEYS, "all")))
+    source = Collection("c", "uuid", (VectorField("v", dim=2, metric="cosine"),))
+    database, plan, _, _ = mapped(records, source, TARGETS[target]())
+    found, _ = restored(database, plan)
+    assert found.to_pylist() == batch_of(records, source).to_pylist()
+
+
+def test_records_that_somebody_added_keep_their_ids() -> None:
+    records = [Record("a", {"v": np.ones(2, np.float32)}), Record("b", {"v": np.ones(2, np.float32)})]
+    source = Collection("c", "string", (VectorField("v", dim=2, metric="cosine"),))
+    database, plan, _, _ = mapped(records, source, STRICT)
+    assert plan.id_mode == "hashed"
+    database.rows[1] = {"id": id_text("uuid", 5), "namespace": "", "document": None, "metadata": {"mine": "x"}}
+    found, restorer = restored(database, plan)
+    assert found.column("id").to_pylist() == ["a", id_text("uuid", 5)]
+    assert found.column("metadata").to_pylist() == ["{}", '{"mine":"x"}']
+    assert (restorer.foreign, restorer.stale) == (1, 0)
+
+
+def test_a_value_of_ones_own_under_the_reserved_key() -> None:
+    records = [Record(id_text("uuid", 0), {"v": np.ones(2, np.float32)}, {"a": "x"})]
+    source = Collection("c", "uuid", (VectorField("v", dim=2, metric="cosine"),))
+    for theirs in ("not json", "[1]", "7"):
+        database, plan, _, _ = mapped(records, source, STRICT)
+        database.rows[0]["metadata"][ORIGINALS] = theirs
+        found, restorer = restored(database, plan)
+        assert found.column("metadata").to_pylist() == [canonical.dumps({"a": "x", ORIGINALS: theirs})]
+        assert restorer.stale == 0
+
+
+def test_the_ledger_counts_what_is_done() -> None:
+    rows: list[dict[str, Any]] = [{"n": 1, "s": "x"}, {"n": 2.5, "s": "y"}, {"s": None}]
+    records = [Record(str(i), {"v": np.ones(2, np.float32)}, row, "text" * i or None) for i, row in enumerate(rows)]
+    source = Collection("c", "string", (VectorField("v", dim=2, metric="cosine"),))
+    _, _, ledger, _ = mapped(records, source, STRICT)
+    found: Counter[tuple[str, str]] = Counter()
+    for e in ledger.entries:
+        found[e.field, e.status] += e.count
+    del found["vector:v", "exact"]
+    assert found == {
+        ("id", "encoded"): 3, ("document", "encoded"): 2, ("metadata:n", "encoded"): 2, ("metadata:s", "exact"): 2,
+        ("metadata:s", "encoded"): 1,
+    }  # fmt: skip
