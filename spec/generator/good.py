@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -9,11 +10,29 @@ import numpy as np
 
 from vecport.model import canonical
 from vecport.model.collection import Bound, Collection, Field, VectorField
-from vecport.testing.records import HARD_VALUES, Record, Sparse
+from vecport.testing.records import Record, Sparse
 
 from .parts import Dump, changed, written
 
 U1, U2 = "00000000-0000-0000-0000-000000000001", "5f0c7d9e-0c4b-4ac5-a1c1-6d7a7e2f1b11"
+
+
+#: Values by kind, as records of the dump ``metadata``.
+VALUES: dict[str, list[Any]] = {
+    "null and booleans": [None, True, False],
+    "integers": [0, -1, 2**31, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, -(2**63) - 1,
+                 10**40 + 1],
+    "numbers": [1.0, 0.0, -1.5, 0.1, 0.30000000000000004, 1e-7, 1e15, 123456.789, 2.0**53, 5e-324, 1e-300, 1e16, 1e22,
+                1.7976931348623157e308, -0.0],
+    "not finite": [math.nan, math.inf, -math.inf],
+    "decimals": [Decimal("0.1000000000000000055511151231257827"), Decimal("1e400"), Decimal("12345678901234567890.5")],
+    "bytes": [b"", b"\x00\xff", b"text"],
+    "lone surrogates": ["\ud800", "a\udfffb"],
+    "texts": ["", " ", "\u00e9", "e\u0301", "\U0001f600", "\u2028", "\x00", "\x01\x1f\x7f", '"', "\\", "\t\n\r",
+              "\ufeff", "1", "1.0", "true", "null", "$vp", "_vecport"],
+    "lists": [[], [1], [1, 1.0], [True, 1], ["a", None], [[]], [{}], [{"a": 1}, "b"]],
+    "objects": [{}, {"a": {"b": {"c": [1, {"d": None}]}}}, {"": ""}, {"a.b": 1, "a": {"b": 2}}],
+}  # fmt: skip
 
 
 def f32(*values: float) -> Any:
@@ -157,8 +176,7 @@ def _composite() -> Dump:
 
 def _metadata() -> Dump:
     records = [
-        Record(kind, metadata={f"v{i}": value for i, value in enumerate(values) if value != "x" * 5000})
-        for kind, values in sorted(HARD_VALUES.items())
+        Record(kind, metadata={f"v{i}": value for i, value in enumerate(values)}) for kind, values in VALUES.items()
     ]
     keys = {"": 1, "$vp": 2, "$$vp": 3, "a.b": 4, "\U00010000": 5, "\uffff": 6, "vector": 7, "id": 8, "_vh": 9}
     records += [

@@ -636,14 +636,16 @@ def test_fetch_finds_keys_and_only_keys() -> None:
     with source(table) as reading:
         reading.snapshot()
         # A cast to varchar(3) would cut 1234 down to 123.
-        got = reading.fetch([("", "1234"), ("", "7"), ("", "a\0b"), ("other", "8"), ("", ""), ("", "7 ")])
+        got = reading.fetch(
+            [("", "1234"), ("", "7"), ("", "a\0b"), ("", "\ud800"), ("other", "8"), ("", ""), ("", "7 ")]
+        )
         assert got.column("id").to_pylist() == ["7"]
         many = reading.fetch([("", str(i)) for i in range(25_000)])
         assert many.num_rows == 300
     numbers = filled(5)
     with source(numbers) as reading:
         reading.snapshot()
-        asked = ["5", "05", "x", "99999999999999999999999", "-1", "5.0", str(uuid.uuid4()), ""]
+        asked = ["5", "05", "x", "99999999999999999999999", "-1", "5.0", str(uuid.uuid4()), "", "9" * 5_000]
         assert reading.fetch([("", text) for text in asked]).column("id").to_pylist() == ["5"]
 
 

@@ -41,8 +41,7 @@ from test_postgres_support import (
 from vecport.connectors.address import Place, parse
 from vecport.connectors.base import Mark
 from vecport.connectors.postgres import connect as connections
-from vecport.connectors.postgres import failures, loader
-from vecport.connectors.postgres import target as target_module
+from vecport.connectors.postgres import failures, loader, tables
 from vecport.connectors.postgres.catalog import ACK_TABLE
 from vecport.connectors.secrets import Secret
 from vecport.errors import (
@@ -80,9 +79,8 @@ def acknowledgements() -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _no_acknowledgements() -> Iterator[None]:
-    """Every test leaves no acknowledgement behind, so that the next sees its own alone."""
-    yield
+def _no_acknowledgements() -> None:
+    """Every test sees its own acknowledgements alone."""
     run(f"DROP TABLE IF EXISTS {ACK_TABLE}")
 
 
@@ -820,7 +818,7 @@ def test_a_missing_extension_that_may_not_be_created_is_said(bare_database: Plac
 
 
 def test_a_server_without_pgvector_is_said(bare_database: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target_module, "EXTENSION", "no_such_extension")
+    monkeypatch.setattr(tables, "EXTENSION", "no_such_extension")
     collection, (page,) = free(3)
     with target(collection.name, bare_database) as writing:
         with pytest.raises(NotFound, match="the server has no pgvector"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -53,14 +54,29 @@ class Stock:
         return self._made[name]
 
     def chroma_folder(self) -> Path:
-        """A folder with the collection ``packages``, as an application makes it."""
+        """A folder with the collection ``games``, as an application makes it."""
         folder = self.base / "chroma"
-        self.get("chroma", lambda: fill_chroma(folder, vecport.open_dump(sample.find().dump)))
+        self.get("chroma", lambda: fill_chroma(folder, vecport.open_dump(self._games()), "games"))
         return folder
 
-    def packages_dump(self) -> Path:
+    def _games(self) -> Path:
+        """The games among the sample's packages."""
+        file, dump = self.base / "rows.jsonl", self.base / "rows.vecport"
+        given = vecport.open_dump(sample.find().dump)
+        with file.open("w", encoding="utf-8") as out:
+            for entry in given.manifest.shards:
+                for group in given.shard(entry).groups():
+                    for row in group.select(["id", "document", "metadata", "vector"]).to_pylist():
+                        row["metadata"] = json.loads(row["metadata"])
+                        if row["metadata"]["section"] == "games":
+                            out.write(json.dumps(row) + "\n")
+        options = {"metric": "cosine", "dtype": "float32"}
+        vecport.export(f"jsonl:{file}", dump, source_options=options)
+        return dump
+
+    def games_dump(self) -> Path:
         """The dump of that collection."""
-        dump = self.base / "packages.vecport"
+        dump = self.base / "games.vecport"
         self.get("dump", lambda: vecport.export(f"chroma:{self.chroma_folder()}", dump))
         return dump
 
@@ -100,7 +116,7 @@ def _chroma_server(scene: Scene, stock: Stock) -> None:
 
 
 def _dump(scene: Scene, stock: Stock) -> None:
-    shutil.copytree(stock.packages_dump(), scene.folder / "packages.vecport")
+    shutil.copytree(stock.games_dump(), scene.folder / "games.vecport")
 
 
 def _qdrant(scene: Scene, stock: Stock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import PLACES, Scene, Stock
-from .pages import ROOT, Command, Page, differences, pages, read, run
+from .pages import ROOT, Command, Page, differences, pages, read, renew, run
 
 pytestmark = pytest.mark.xdist_group("docs")
 
@@ -38,6 +39,8 @@ def test_page_does_what_it_says(path: Path, scene: Scene, stock: Stock) -> None:
     with ExitStack() as stack:
         _prepare(page, scene, stock, stack)
         outcomes = run(page, scene.folder, BASH, scene.environment, scene.addresses)
+    if os.environ.get("VECPORT_DOCS_RENEW"):
+        renew(page, outcomes)
     found = differences(page, outcomes)
     assert not found, "\n\n".join(found)
 

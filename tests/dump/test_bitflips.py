@@ -19,7 +19,7 @@ from vecport.operations.validate import validate
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("flips") / "dump"
-    small_dump(place)
+    small_dump(place, rows=12)
     return place
 
 
@@ -134,7 +134,7 @@ def test_shards_swapped_and_of_another_dump(folder: Path, tmp_path: Path) -> Non
     with changed(first, b), changed(second, a):
         found = findings(folder)
         assert [first.name in found[0], second.name in found[1], len(found)] == [True, True, 2]
-    small_dump(tmp_path / "other", rows=24)
+    small_dump(tmp_path / "other", rows=16)
     with changed(first, (tmp_path / "other" / "data" / first.name).read_bytes()):
         assert len(findings(folder, "quick")) == 1
 

@@ -37,6 +37,9 @@ from vecport.testing.records import batch_of
 
 from . import small
 
+#: One server and one bucket for all of them.
+pytestmark = pytest.mark.xdist_group("store")
+
 UNSAFE = [
     "", ".", "..", "../x", "a/../b", "a/..", "/etc/passwd", "a//b", "a/", "/", "a\\b", "C:\\x", "C:/x", "a\0b", "a\n",
     "a b", "a*", "a?", "[a]", "{a}", "~", "~/x", "file:///x", "s3://b/x", "simplecache::x", "%2e%2e/x", "é", "a;b",
@@ -71,7 +74,7 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.xdist_group("s3"))])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty, prepared store of every kind."""
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
@@ -425,7 +428,6 @@ def test_an_abandoned_shard_leaves_nothing(store: Store) -> None:
 # ---- S3 alone
 
 
-@pytest.mark.xdist_group("s3")
 def test_s3_a_large_file_in_parts(bucket: str) -> None:
     boto3 = pytest.importorskip("boto3")
     client = boto3.client("s3")
@@ -447,7 +449,6 @@ def test_s3_a_large_file_in_parts(bucket: str) -> None:
     assert client.list_multipart_uploads(Bucket="vecport-test").get("Uploads") in (None, [])
 
 
-@pytest.mark.xdist_group("s3")
 def test_s3_a_mistyped_bucket_is_not_created(bucket: str) -> None:
     s3fs = pytest.importorskip("s3fs")
     with pytest.raises(NotFound, match="no bucket 'vecport-tset'"):
@@ -455,7 +456,6 @@ def test_s3_a_mistyped_bucket_is_not_created(bucket: str) -> None:
     assert s3fs.S3FileSystem().ls("") == ["vecport-test"]
 
 
-@pytest.mark.xdist_group("s3")
 def test_s3_export_and_import(bucket: str, tmp_path: Path) -> None:
     """A whole round: local dump, database, S3, database, with one identity."""
     identity = str(small_dump(tmp_path / "dump").identity)

@@ -19,7 +19,7 @@ from vecport.model.collection import Collection, VectorField
 from vecport.model.profile import Profile, profile_page, value_kind
 from vecport.testing.records import HARD_VALUES, Record, Sparse, batch_of
 
-PROFILE = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+PROFILE = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 C = Collection(
     "c",
     vectors=(

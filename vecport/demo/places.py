@@ -140,8 +140,13 @@ class Places:
         return f"PostgreSQL {server // 10_000}.{server % 10_000} + pgvector {row[0]}"
 
 
-def fill_chroma(folder: Path, dump: Dump) -> int:
+def fill_chroma(folder: Path, dump: Dump, name: str = COLLECTION) -> int:
     """Make a collection as an application does: with Chroma's own client, and nothing of vecport in it.
+
+    Args:
+        folder: Chroma's folder.
+        dump: whose records are added.
+        name: of the collection.
 
     Returns:
         How many records were added.
@@ -155,7 +160,7 @@ def fill_chroma(folder: Path, dump: Dump) -> int:
     client: chromadb.ClientAPI = clients.open_folder(folder, place)
     try:
         collection = client.create_collection(
-            COLLECTION, configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+            name, configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
         )
         for entry in dump.manifest.shards:
             for group in dump.shard(entry).groups():

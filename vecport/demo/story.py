@@ -122,9 +122,11 @@ class _Story:
         dump = str(self.work / name)
         with self.paper.step("export", f"{title} -> {name}") as step:
             result = vecport.export(place.address, dump, collection=p.COLLECTION, progress=step)
-            step.rows, step.seconds, step.good = result.rows, result.seconds, not result.exit_code
-            kind = {"snapshot": "one snapshot", "live-scan": "a live scan"}.get(result.consistency["kind"], "?")
-            step.below(f"{result.size_bytes / 1e6:.1f} MB, {kind}, counts agree")
+            seen = result.consistency
+            agree = seen["count_before"] == seen["count_after"] == result.rows
+            step.rows, step.seconds, step.good = result.rows, result.seconds, agree and not result.exit_code
+            kind = {"snapshot": "one snapshot", "live-scan": "a live scan"}.get(seen["kind"], str(seen["kind"]))
+            step.below(f"{result.size_bytes / 1e6:.1f} MB, {kind}, counts {'agree' if agree else 'differ'}")
         return dump
 
     def _validate(self, dump: str) -> None:

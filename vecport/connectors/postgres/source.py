@@ -9,19 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import IntegrityError, Unavailable, UsageError
-from ...model import ids as idlib
 from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
 from ..base import Description, Json, Page, Selection, Source
-from . import sql
 from .arrow import Batch, pa
 from .catalog import require_table
 from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
 from .describe import Found, look, table_name
 from .failures import broken_streams, sqlstate, translated
-from .layout import Layout, Slot
+from .keys import key_condition, key_rows
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -357,50 +355,3 @@ def _range(partition: Json) -> str:
     low, high = int(partition["from"]), partition["to"]
     text = f"ctid >= '({low},0)'::tid"
     return text if high is None else f"{text} AND ctid < '({int(high)},0)'::tid"
-
-
-def key_condition(layout: Layout, parameter: str) -> str:
-    """A condition for the keys in a JSON parameter, an array of arrays of texts; see ``key_rows``."""
-    columns = ", ".join(sql.quote(slot.column) for slot in layout.keys)
-    # Both names are said, because a column of the table may have either.
-    values = ", ".join(f"(wanted.parts ->> {i})::{_bare_type(slot)}" for i, slot in enumerate(layout.keys))
-    rows = f"pg_catalog.jsonb_array_elements({parameter}::text::jsonb) AS wanted(parts)"
-    return f"({columns}) IN (SELECT {values} FROM {rows})"
-
-
-def _bare_type(slot: Slot) -> str:
-    """The type without its length: a cast to ``varchar(3)`` cuts a text off, and finds another record."""
-    return {"varchar": "text", "char": "bpchar"}.get(slot.kind.base.name, slot.kind.base.sql)
-
-
-def key_rows(layout: Layout, record_ids: Sequence[str]) -> list[list[str]]:
-    """The texts of key columns for ids, leaving out ids that no row can have."""
-    rows = []
-    for record_id in record_ids:
-        values = _key_values(layout, record_id)
-        if values is not None and all(map(_can_hold, layout.keys, values)):
-            rows.append(values)
-    return rows
-
-
-def _key_values(layout: Layout, record_id: str) -> list[str] | None:
-    if layout.flat:
-        return [record_id]
-    try:
-        values = json.loads(record_id)
-    except ValueError:
-        return None
-    if not isinstance(values, list) or len(values) != len(layout.keys):
-        return None
-    return [value if isinstance(value, str) else json.dumps(value) for value in values]
-
-
-def _can_hold(slot: Slot, text: str) -> bool:
-    """Whether the key column could hold a value of this text."""
-    if slot.kind.is_integer:
-        return idlib.kind_of(text) == "int" and -1 << (8 * slot.kind.base.width - 1) <= int(text) < 1 << (
-            8 * slot.kind.base.width - 1
-        )
-    if slot.kind.base.name == "uuid":
-        return idlib.kind_of(text) == "uuid"
-    return "\0" not in text

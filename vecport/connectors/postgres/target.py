@@ -6,36 +6,34 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
+from ...errors import NotFound, NotRepresentable, UsageError
 from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
 from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
-from . import acknowledge, sql
+from . import acknowledge, sql, tables
 from .arrow import Batch, pc
-from .catalog import OPCLASSES, Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
+from .catalog import OPCLASSES, Extension, Table, find_table, read_extension
 from .connect import READ, WRITE, begin, connect, run
 from .describe import Found, look, table_name, version
-from .design import INT_MAX, INT_MIN, MAX_DIM, IndexPlan, create_index, create_table, plan_index, plan_layout
-from .failures import sqlstate, translated
-from .layout import Comment, Layout, parse_comment
+from .design import INT_MAX, INT_MIN, MAX_DIM, plan_index, plan_layout
+from .failures import translated
+from .keys import key_condition, key_rows
+from .layout import Layout, parse_comment
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .reader import expressions
-from .source import key_condition, key_rows
 from .types import PATTERN
 
 if TYPE_CHECKING:
     from .connect import Connection
 
-EXTENSION: Final = "vector"
 #: A key in a btree index has at most 2,704 bytes, of which some are the entry's own.
 ID_MAX_BYTES: Final = 2_600
 _INEXACT: Final = frozenset({"number_negative_zero", "nonfinite", "bytes", "surrogates", "string_nul"})
@@ -98,7 +96,7 @@ class PostgresTarget(Target):
             except NotRepresentable as error:
                 shown = version(connection, read_extension(connection))
                 return Description(Collection(self._name), None, version=shown, notes=(str(error),))
-            count = _scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}")
+            count = tables.scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}")
             passport = found.comment.passport if found.comment and found.comment.passport else None
             return Description(found.collection, count, passport, found.version, found.notes)
 
@@ -119,19 +117,21 @@ class PostgresTarget(Target):
         schema, name = table_name(self._place, self._name)
         sql.check_name(name)
         with self._failures(), self._transaction(WRITE) as connection:
-            extension = _ensure_extension(connection) if plan.collection.vectors else None
+            extension = tables.ensure_extension(connection) if plan.collection.vectors else None
             table = find_table(connection, schema, name)
             if table is not None and plan.if_exists == "replace" and not plan.resume:
-                _drop(connection, table)
+                tables.drop(connection, table)
                 schema, table = table.schema, None
             if table is None:
-                table = _create(connection, _home(connection, schema), name, plan, layout, extension)
-            elif not plan.resume and plan.if_exists == "create" and _is_left_over(connection, table, layout, plan):
+                table = tables.create(connection, tables.home_of(connection, schema), name, plan, layout, extension)
+            elif (
+                not plan.resume and plan.if_exists == "create" and tables.is_left_over(connection, table, layout, plan)
+            ):
                 # Empty, made by vecport, and for something else: nobody's work is lost.
-                _drop(connection, table)
-                table = _create(connection, table.schema, name, plan, layout, extension)
+                tables.drop(connection, table)
+                table = tables.create(connection, table.schema, name, plan, layout, extension)
             else:
-                layout = _check_existing(connection, table, plan, layout)
+                layout = tables.check_existing(connection, table, plan, layout)
             acknowledge.begin(connection, table, plan.import_id, fresh=not plan.resume)
         self._attached(plan, table, layout, extension)
 
@@ -141,7 +141,7 @@ class PostgresTarget(Target):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"the table {self._name!r} is gone", next="run the import again from its start")
-            layout = _existing_layout(table, plan_layout(plan, self._place))
+            layout = tables.existing_layout(table, plan_layout(plan, self._place))
             self._attached(plan, table, layout, read_extension(connection))
 
     def acknowledged(self) -> set[Mark] | None:
@@ -186,11 +186,11 @@ class PostgresTarget(Target):
             if now is None or now.oid != table.oid:
                 raise NotFound(f"the table {table.shown} is gone", next="run the import again from its start")
             # A table of the user's that is appended to gets an index only on request.
-            if index is not None and (_may_comment(now, plan) or "index" in plan.settings):
+            if index is not None and (tables.may_comment(now, plan) or "index" in plan.settings):
                 assert self._extension is not None
-                _build_index(connection, now, index, self._extension)
-            if _may_comment(now, plan):
-                _comment(connection, now.quoted, _knowing(plan, now), layout, passport, "complete")
+                tables.build_index(connection, now, index, self._extension)
+            if tables.may_comment(now, plan):
+                tables.write_comment(connection, now.quoted, tables.knowing(plan, now), layout, passport, "complete")
             acknowledge.end(connection, now, plan.import_id)
             run(connection, f"ANALYZE {now.quoted}")
         self._finished = plan.if_exists != "append"
@@ -240,7 +240,7 @@ class PostgresTarget(Target):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"there is no table {self._name!r}")
-            return int(_scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}"))
+            return int(tables.scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}"))
 
     def close(self) -> None:
         """See ``Target.close``."""
@@ -315,214 +315,6 @@ def _check(batch: Batch, plan: TargetPlan, mark: Mark) -> None:
             why=f"an index of Postgres holds keys of up to {ID_MAX_BYTES:,} bytes",
             safe="nothing of it was written",
         )
-
-
-def _scalar(connection: Connection, statement: str) -> Any:
-    row = run(connection, statement).fetchone()
-    return None if row is None else row[0]
-
-
-def _ensure_extension(connection: Connection) -> Extension:
-    """Find pgvector, or create it in this database.
-
-    Raises:
-        NotFound: the server has no files of it.
-        AuthenticationFailed: the role may not create it.
-    """
-    import psycopg
-
-    extension = read_extension(connection)
-    if extension is not None:
-        return extension
-    try:
-        run(connection, f"CREATE EXTENSION IF NOT EXISTS {sql.quote(EXTENSION)}")
-    except psycopg.Error as error:
-        if sqlstate(error) == "42501":
-            raise AuthenticationFailed(
-                "the extension 'vector' is missing, and the role may not create it",
-                safe="nothing was written",
-                next="ask an administrator for: CREATE EXTENSION vector;",
-            ) from error
-        if sqlstate(error) in ("0A000", "58P01"):
-            raise NotFound(
-                "the server has no pgvector",
-                why="its files are not installed on the server",
-                safe="nothing was written",
-                next="install the package of pgvector for this version of PostgreSQL",
-            ) from error
-        raise
-    extension = read_extension(connection)
-    assert extension is not None
-    return extension
-
-
-def _drop(connection: Connection, table: Table) -> None:
-    """Drop the table alone; what depends on it stands in the way."""
-    if table.kind != "table":
-        raise AlreadyExists(f"{table.shown} is a {table.kind}", why="only an ordinary table is replaced")
-    run(connection, f"DROP TABLE {table.quoted}")
-
-
-def _home(connection: Connection, schema: str | None) -> str:
-    """The schema in which a table is created."""
-    home = schema or _scalar(connection, "SELECT current_schema()")
-    if home is None:
-        raise UsageError("no schema of the search path exists", next="name one: -c schema.table")
-    if not run(connection, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text", [home]).fetchall():
-        raise UsageError(
-            f"there is no schema {home!r}",
-            safe="nothing was written",
-            next="create it, or put a table name with a dot in quotes: -c '\"my.table\"'",
-        )
-    return str(home)
-
-
-def _create(
-    connection: Connection,
-    home: str,
-    name: str,
-    plan: TargetPlan,
-    layout: Layout,
-    extension: Extension | None,
-) -> Table:
-    quoted = sql.qualified(home, name)
-    run(connection, create_table(quoted, layout, extension))
-    _comment(connection, quoted, plan, layout, plan.passport, "loading")
-    table = find_table(connection, home, name)
-    assert table is not None
-    return table
-
-
-def _is_left_over(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan) -> bool:
-    """Whether a table is one of vecport's, empty, and of another shape or metric than is wanted."""
-    comment = parse_comment(table.comment)
-    if comment is None or comment.layout.differences(table):
-        return False
-    if comment.layout == wanted and _metrics(table, wanted, comment) <= {_metric(plan)}:
-        return False
-    return not _scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
-
-
-def _existing_layout(table: Table, wanted: Layout) -> Layout:
-    """The layout of an existing table that has a place for everything that is wanted.
-
-    A table with a ``document`` column also takes records without documents.
-
-    Raises:
-        NotRepresentable: the table has other columns.
-    """
-    comment = parse_comment(table.comment)
-    own = comment.layout if comment is not None and not comment.layout.differences(table) else None
-    if own is not None:
-        have = {_meaning(slot): slot for slot in own.slots}
-        missing = [slot for slot in wanted.slots if _meaning(slot) not in have]
-        extra = have.keys() - set(map(_meaning, wanted.slots))
-        if not missing and all(have[meaning].role == "document" for meaning in extra):
-            return own
-    differences = wanted.differences(table)
-    if differences:
-        raise NotRepresentable(
-            f"the table {table.shown} has other columns than the import needs: {'; '.join(differences)}",
-            safe="nothing was written",
-            next="import into a new table, or replace this one: --if-exists replace",
-        )
-    return wanted
-
-
-def _knowing(plan: TargetPlan, table: Table) -> TargetPlan:
-    """The plan with the metric that an earlier import knew, where it does not know one itself."""
-    before = parse_comment(table.comment)
-    if before is None or _metric(plan) != "unknown" or not plan.collection.vectors:
-        return plan
-    vectors = (replace(plan.collection.vectors[0], metric=before.metric),)
-    return replace(plan, collection=replace(plan.collection, vectors=vectors))
-
-
-def _metric(plan: TargetPlan) -> str:
-    return plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
-
-
-def _metrics(table: Table, layout: Layout, comment: Comment | None) -> set[str]:
-    """The metrics that a table has an index for, or else the one that its import knew; empty for none."""
-    vector = layout.one("vector")
-    if vector is None:
-        return set()
-    found = set(metrics_of(table, vector.column, vector.dim))
-    return found or ({comment.metric} - {"unknown"} if comment else set())
-
-
-def _meaning(slot: Any) -> tuple[Any, ...]:
-    return slot.role, slot.name, slot.type, slot.dim
-
-
-def _check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
-    """Decide whether an import may write into an existing table; return the layout in which it does."""
-    refuse_other_relations(table)
-    comment = parse_comment(table.comment)
-    if plan.if_exists != "append":
-        if plan.resume:
-            ours = comment is not None and comment.import_id == plan.import_id
-            if not ours and not acknowledge.under_way(connection, table, plan.import_id):
-                raise AlreadyExists(
-                    f"the table {table.shown} is not the one that this import created",
-                    safe="nothing was written",
-                    next="choose another name, or --if-exists replace",
-                )
-        elif _scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})"):
-            raise AlreadyExists(
-                f"the table {table.shown} has records",
-                safe="nothing was written",
-                next="choose another name, or --if-exists append or replace",
-            )
-    layout = _existing_layout(table, wanted)
-    metrics = _metrics(table, layout, comment)
-    if metrics and _metric(plan) in OPCLASSES and _metric(plan) not in metrics:
-        raise NotRepresentable(
-            f"the table {table.shown} is for the metric {' and '.join(sorted(metrics))}, the import for {_metric(plan)}",
-            safe="nothing was written",
-            next="import into a new table, or with --set metric=...",
-        )
-    if not plan.resume and plan.if_exists != "append" and _may_comment(table, plan):
-        _comment(connection, table.quoted, plan, layout, plan.passport, "loading")
-    return layout
-
-
-def _may_comment(table: Table, plan: TargetPlan) -> bool:
-    """A comment of the user's stays, and a table that is appended to gets none."""
-    if parse_comment(table.comment) is not None:
-        return True
-    return not table.comment and plan.if_exists != "append"
-
-
-def _comment(
-    connection: Connection,
-    quoted: str,
-    plan: TargetPlan,
-    layout: Layout,
-    passport: Mapping[str, Json],
-    state: str,
-) -> None:
-    comment = Comment(layout, passport, state, plan.import_id, _metric(plan))
-    run(connection, f"COMMENT ON TABLE {quoted} IS {sql.literal(comment.text())}")
-
-
-def _build_index(connection: Connection, table: Table, index: IndexPlan, extension: Extension) -> None:
-    """Build the vector index unless the table has it."""
-    for found in table.indexes:
-        same = (found.method, found.column, found.opclass) == (index.method, index.column, index.opclass)
-        if same and found.valid and not found.partial:
-            return
-    if index.memory:
-        connection.execute(f"SET LOCAL maintenance_work_mem = {sql.literal(index.memory)}")
-    name = index.name(table.name)
-    taken = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    for attempt in range(2, 1000):
-        if not connection.execute(
-            f"{taken} WHERE n.nspname = %s::text AND c.relname = %s::text", [table.schema, name]
-        ).fetchall():
-            break
-        name = index.name(f"{table.name}_{attempt}")
-    run(connection, create_index(table.quoted, name, index, extension))
 
 
 def _widen_search(connection: Connection, found: Found, column: str, k: int) -> None:

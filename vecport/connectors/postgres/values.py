@@ -38,9 +38,9 @@ _FORMS: Final = {
 }
 _TEXT_FORM: Final = (frozenset({str}), pa.string())
 _NONFINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-#: What may stand in canonical JSON and jsonb changes or refuses: tags and escaped keys, numbers whose exponent makes an
-#: integer of them, negative zero, U+0000. A number stands behind a bracket, a colon or a comma; hexadecimal text does not.
-_SUSPECT: Final = r'\$vp":|(?:^|[:,\[])-?(?:[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]|0\.0(?:[,}\]]|$))|\\u0000'
+#: What jsonb changes or refuses: tags and escaped keys, numbers whose exponent makes an integer of them, negative zero,
+#: U+0000. A number stands behind a bracket, a colon or a comma, hexadecimal text does not.
+_SUSPECT: Final = r'\$vp":|(?:^|[:,\[])(?:-?[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]|-0\.0(?:[,}\]]|$))|\\u0000'
 #: Not the digits behind a decimal point, which every parser reads alike.
 _LONG_INTEGER: Final = r"[^0-9.][0-9]{19}"
 #: A numeric has up to 131,072 digits before the point and 16,383 behind it.

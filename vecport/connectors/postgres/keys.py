@@ -1,0 +1,70 @@
+"""Finding records by their ids: a condition on the key columns, and the texts that it is given.
+
+All ids of a query travel in one parameter, a JSON array, so that no value enters a statement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from ...model import ids as idlib
+from . import sql
+from .layout import Layout, Slot
+
+_INT_DIGITS: Final = 20
+
+
+def key_condition(layout: Layout, parameter: str) -> str:
+    """A condition for the keys in a JSON parameter, an array of arrays of texts; see ``key_rows``."""
+    columns = ", ".join(sql.quote(slot.column) for slot in layout.keys)
+    # Both names are said, because a column of the table may have either.
+    values = ", ".join(f"(wanted.parts ->> {i})::{_bare_type(slot)}" for i, slot in enumerate(layout.keys))
+    rows = f"pg_catalog.jsonb_array_elements({parameter}::text::jsonb) AS wanted(parts)"
+    return f"({columns}) IN (SELECT {values} FROM {rows})"
+
+
+def _bare_type(slot: Slot) -> str:
+    """The type without its length: a cast to ``varchar(3)`` cuts a text off, and finds another record."""
+    return {"varchar": "text", "char": "bpchar"}.get(slot.kind.base.name, slot.kind.base.sql)
+
+
+def key_rows(layout: Layout, record_ids: Sequence[str]) -> list[list[str]]:
+    """The texts of key columns for ids, leaving out ids that no row can have."""
+    rows = []
+    for record_id in record_ids:
+        values = _key_values(layout, record_id)
+        if values is not None and all(map(_can_hold, layout.keys, values)):
+            rows.append(values)
+    return rows
+
+
+def _key_values(layout: Layout, record_id: str) -> list[str] | None:
+    if layout.flat:
+        return [record_id]
+    try:
+        values = json.loads(record_id)
+    except ValueError:
+        return None
+    if not isinstance(values, list) or len(values) != len(layout.keys):
+        return None
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _can_hold(slot: Slot, text: str) -> bool:
+    """Whether the key column could hold a value of this text."""
+    if slot.kind.is_integer:
+        limit = 1 << (8 * slot.kind.base.width - 1)
+        return idlib.kind_of(text) == "int" and len(text) <= _INT_DIGITS and -limit <= int(text) < limit
+    if slot.kind.base.name == "uuid":
+        return idlib.kind_of(text) == "uuid"
+    return _is_text(text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether Postgres can hold a text: no U+0000, no lone surrogates."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

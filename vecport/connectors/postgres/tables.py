@@ -1,0 +1,236 @@
+"""The target's table: made from a plan, or found and held against it; its extension, comment and index.
+
+Every function works inside the caller's transaction. An existing table is sacred: what is not vecport's own is neither
+changed nor commented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
+from ..base import Json, TargetPlan
+from . import acknowledge, sql
+from .catalog import OPCLASSES, Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
+from .connect import run
+from .design import IndexPlan, create_index, create_table
+from .failures import sqlstate
+from .layout import Comment, Layout, Slot, parse_comment
+
+if TYPE_CHECKING:
+    from .connect import Connection
+
+EXTENSION: Final = "vector"
+
+
+def ensure_extension(connection: Connection) -> Extension:
+    """Find pgvector, or create it in this database.
+
+    Raises:
+        NotFound: the server has no files of it.
+        AuthenticationFailed: the role may not create it.
+    """
+    import psycopg
+
+    extension = read_extension(connection)
+    if extension is not None:
+        return extension
+    try:
+        run(connection, f"CREATE EXTENSION IF NOT EXISTS {sql.quote(EXTENSION)}")
+    except psycopg.Error as error:
+        if sqlstate(error) == "42501":
+            raise AuthenticationFailed(
+                "the extension 'vector' is missing, and the role may not create it",
+                safe="nothing was written",
+                next="ask an administrator for: CREATE EXTENSION vector;",
+            ) from error
+        if sqlstate(error) in ("0A000", "58P01"):
+            raise NotFound(
+                "the server has no pgvector",
+                why="its files are not installed on the server",
+                safe="nothing was written",
+                next="install the package of pgvector for this version of PostgreSQL",
+            ) from error
+        raise
+    extension = read_extension(connection)
+    assert extension is not None
+    return extension
+
+
+def drop(connection: Connection, table: Table) -> None:
+    """Drop the table alone; what depends on it stands in the way."""
+    if table.kind != "table":
+        raise AlreadyExists(f"{table.shown} is a {table.kind}", why="only an ordinary table is replaced")
+    run(connection, f"DROP TABLE {table.quoted}")
+
+
+def home_of(connection: Connection, schema: str | None) -> str:
+    """The schema in which a table is created."""
+    home = schema or scalar(connection, "SELECT current_schema()")
+    if home is None:
+        raise UsageError("no schema of the search path exists", next="name one: -c schema.table")
+    if not run(connection, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text", [home]).fetchall():
+        raise UsageError(
+            f"there is no schema {home!r}",
+            safe="nothing was written",
+            next="create it, or put a table name with a dot in quotes: -c '\"my.table\"'",
+        )
+    return str(home)
+
+
+def create(
+    connection: Connection,
+    home: str,
+    name: str,
+    plan: TargetPlan,
+    layout: Layout,
+    extension: Extension | None,
+) -> Table:
+    """Create the table of a plan, with its comment."""
+    quoted = sql.qualified(home, name)
+    run(connection, create_table(quoted, layout, extension))
+    write_comment(connection, quoted, plan, layout, plan.passport, "loading")
+    table = find_table(connection, home, name)
+    assert table is not None
+    return table
+
+
+def is_left_over(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan) -> bool:
+    """Whether a table is one of vecport's, empty, and of another shape or metric than is wanted."""
+    comment = parse_comment(table.comment)
+    if comment is None or comment.layout.differences(table):
+        return False
+    if comment.layout == wanted and _metrics(table, wanted, comment) <= {_metric(plan)}:
+        return False
+    return not scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
+
+
+def existing_layout(table: Table, wanted: Layout) -> Layout:
+    """The layout of an existing table that has a place for everything that is wanted.
+
+    A table with a ``document`` column also takes records without documents.
+
+    Raises:
+        NotRepresentable: the table has other columns.
+    """
+    comment = parse_comment(table.comment)
+    own = comment.layout if comment is not None and not comment.layout.differences(table) else None
+    if own is not None:
+        have = {_meaning(slot): slot for slot in own.slots}
+        missing = [slot for slot in wanted.slots if _meaning(slot) not in have]
+        extra = have.keys() - set(map(_meaning, wanted.slots))
+        if not missing and all(have[meaning].role == "document" for meaning in extra):
+            return own
+    differences = wanted.differences(table)
+    if differences:
+        raise NotRepresentable(
+            f"the table {table.shown} has other columns than the import needs: {'; '.join(differences)}",
+            safe="nothing was written",
+            next="import into a new table, or replace this one: --if-exists replace",
+        )
+    return wanted
+
+
+def check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
+    """Decide whether an import may write into an existing table; return the layout in which it does."""
+    refuse_other_relations(table)
+    comment = parse_comment(table.comment)
+    if plan.if_exists != "append":
+        if plan.resume:
+            ours = comment is not None and comment.import_id == plan.import_id
+            if not ours and not acknowledge.under_way(connection, table, plan.import_id):
+                raise AlreadyExists(
+                    f"the table {table.shown} is not the one that this import created",
+                    safe="nothing was written",
+                    next="choose another name, or --if-exists replace",
+                )
+        elif scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})"):
+            raise AlreadyExists(
+                f"the table {table.shown} has records",
+                safe="nothing was written",
+                next="choose another name, or --if-exists append or replace",
+            )
+    layout = existing_layout(table, wanted)
+    metrics = _metrics(table, layout, comment)
+    if metrics and _metric(plan) in OPCLASSES and _metric(plan) not in metrics:
+        raise NotRepresentable(
+            f"the table {table.shown} is for the metric {', '.join(sorted(metrics))}, the import for {_metric(plan)}",
+            safe="nothing was written",
+            next="import into a new table, or with --set metric=...",
+        )
+    if not plan.resume and plan.if_exists != "append" and may_comment(table, plan):
+        write_comment(connection, table.quoted, plan, layout, plan.passport, "loading")
+    return layout
+
+
+def _metric(plan: TargetPlan) -> str:
+    return plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
+
+
+def _metrics(table: Table, layout: Layout, comment: Comment | None) -> set[str]:
+    """The metrics that a table has an index for, or else the one that its import knew; empty for none."""
+    vector = layout.one("vector")
+    if vector is None:
+        return set()
+    found = set(metrics_of(table, vector.column, vector.dim))
+    return found or ({comment.metric} - {"unknown"} if comment else set())
+
+
+def knowing(plan: TargetPlan, table: Table) -> TargetPlan:
+    """The plan with the metric that an earlier import knew, where it does not know one itself."""
+    before = parse_comment(table.comment)
+    if before is None or _metric(plan) != "unknown" or not plan.collection.vectors:
+        return plan
+    vectors = (replace(plan.collection.vectors[0], metric=before.metric),)
+    return replace(plan, collection=replace(plan.collection, vectors=vectors))
+
+
+def _meaning(slot: Slot) -> tuple[Any, ...]:
+    return slot.role, slot.name, slot.type, slot.dim
+
+
+def may_comment(table: Table, plan: TargetPlan) -> bool:
+    """A comment of the user's stays, and a table that is appended to gets none."""
+    if parse_comment(table.comment) is not None:
+        return True
+    return not table.comment and plan.if_exists != "append"
+
+
+def write_comment(
+    connection: Connection,
+    quoted: str,
+    plan: TargetPlan,
+    layout: Layout,
+    passport: Mapping[str, Json],
+    state: str,
+) -> None:
+    """Keep layout, passport and state in the table's comment."""
+    comment = Comment(layout, passport, state, plan.import_id, _metric(plan))
+    run(connection, f"COMMENT ON TABLE {quoted} IS {sql.literal(comment.text())}")
+
+
+def build_index(connection: Connection, table: Table, index: IndexPlan, extension: Extension) -> None:
+    """Build the vector index unless the table has it."""
+    for found in table.indexes:
+        same = (found.method, found.column, found.opclass) == (index.method, index.column, index.opclass)
+        if same and found.valid and not found.partial:
+            return
+    if index.memory:
+        connection.execute(f"SET LOCAL maintenance_work_mem = {sql.literal(index.memory)}")
+    name = index.name(table.name)
+    taken = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    for attempt in range(2, 1000):
+        if not connection.execute(
+            f"{taken} WHERE n.nspname = %s::text AND c.relname = %s::text", [table.schema, name]
+        ).fetchall():
+            break
+        name = index.name(f"{table.name}_{attempt}")
+    run(connection, create_index(table.quoted, name, index, extension))
+
+
+def scalar(connection: Connection, statement: str) -> Any:
+    """The first column of the first row; None when there is none."""
+    row = run(connection, statement).fetchone()
+    return None if row is None else row[0]
