@@ -996,6 +996,14 @@ def test_errors_follow_sqlstate(code: str, kind: type[VecportError]) -> None:
     assert error.next == "do that"
 
 
+def test_a_standby_is_said_to_be_read_only() -> None:
+    message = "cannot set transaction read-write mode during recovery"
+    detail = SimpleNamespace(message_primary=message, message_detail=None, message_hint=None)
+    error = failures.translate(SimpleNamespace(sqlstate="0A000", diag=detail), "table t")
+    assert type(error) is UsageError
+    assert "standby" in error.why
+
+
 def test_an_index_row_that_is_too_large_is_not_representable() -> None:
     collection = Collection(fresh(), "string", (), (), (Field("k", "text", nullable=False),))
     text = "".join(np.random.default_rng(7).choice(list("abcdefghijklmnopqrstuvwxyz0123456789"), 3_000))

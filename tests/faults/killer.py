@@ -15,7 +15,12 @@ from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["vecport.operations.export", "vecport.operations.import_", "vecport.operations.verify"]
+    [
+        *(f"vecport.connectors.{name}" for name in ("chroma", "jsonl", "memory", "postgres", "qdrant")),
+        "vecport.operations.export",
+        "vecport.operations.import_",
+        "vecport.operations.verify",
+    ]
 )
 
 STEPS = ("fsync", "replace", "link", "unlink")

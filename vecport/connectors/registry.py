@@ -47,6 +47,14 @@ def get(name: str) -> Connector:
     return connector
 
 
+def _named(scheme: str) -> str | None:
+    """The connector that has the scheme's own name, so that the others need not be loaded."""
+    base = scheme.partition("+")[0]
+    if base in _entry_points() and base in get(base).info.schemes:
+        return base
+    return None
+
+
 @functools.cache
 def _by_scheme() -> dict[str, str]:
     out: dict[str, str] = {}
@@ -114,6 +122,10 @@ def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
         return get("jsonl"), Place(scheme="jsonl", text="-", path="-")
     scheme = bare.partition(":")[0].lower()
     base = scheme.partition("+")[0]
+    own = _named(scheme) if ":" in bare else None
+    if own is not None:
+        place = addresses.parse(bare, allow_password=from_env)
+        return get(own), place if place.scheme in get(own).info.schemes else replace(place, scheme=base)
     known = _by_scheme()
     if ":" in bare and len(scheme) > 1 and (scheme in known or base in known or not os.path.exists(bare)):
         place = addresses.parse(bare, allow_password=from_env)

@@ -269,7 +269,7 @@ def _map_vectors(
             f"the dump has {len(source.vectors)} vectors a record, the target holds {caps.vectors}",
             why="vectors: " + ", ".join(repr(v.name) for v in source.vectors),
             safe="nothing was written",
-            next="export one of them: vecport export ... --vector NAME",
+            next="choose a target that holds several vectors a record",
         )
     out: list[VectorField] = []
     names: dict[str, str] = {}

@@ -15,7 +15,7 @@ from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.passport import Passport
-from .import_plan import ImportPlan, import_id_for, make_plan
+from .import_plan import ImportPlan, capabilities_of, import_id_for, make_plan
 from .import_state import ImportState
 from .import_task import Runner
 from .progress import Progress, Silent, Stop
@@ -229,12 +229,13 @@ def _check_existing(job: _Import, existing: Description | None, *, resume: bool)
         return
     passport = _passport(existing)
     same = passport is not None and passport.import_id == job.import_id and passport.state == "complete"
+    choices = sorted(capabilities_of(job.target.connector).if_exists - {"create"})
+    offered = "".join(f"--if-exists {c}, " for c in choices) + "or"
     raise AlreadyExists(
         f"{job.target.text} holds {existing.count:,} records",
         "this very dump was imported here before" if same else "",
         "nothing was written",
-        f"compare it: {_verify_command(job.dump, job.target)}; or choose --if-exists append or replace, or another"
-        " --collection",
+        f"compare it: {_verify_command(job.dump, job.target)}; or choose {offered} another --collection",
     )
 
 

@@ -31,7 +31,7 @@ class JsonlSource(Source):
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         if selection.where is not None:
-            raise UsageError("JSON Lines has no --where", next="vecport transform filters a dump")
+            raise UsageError("JSON Lines has no --where", next="filter the file before the export, with jq for example")
         self._options = Options.parse(place)
         self._input = Input(place)
         self._name = name

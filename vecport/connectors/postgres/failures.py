@@ -133,6 +133,8 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _kind(code: str, message: str, error: Any) -> tuple[type[VecportError], str]:
+    if code == "0A000" and "during recovery" in message:
+        return UsageError, "the server is a standby, which is read-only"
     if code in _CODES:
         return _CODES[code]
     if code[:2] in _CLASSES:
