@@ -453,7 +453,7 @@ def test_s3_a_mistyped_bucket_is_not_created(bucket: str) -> None:
     s3fs = pytest.importorskip("s3fs")
     with pytest.raises(NotFound, match="no bucket 'vecport-tset'"):
         open_store("s3://vecport-tset/dump").prepare()
-    assert s3fs.S3FileSystem().ls("") == ["vecport-test"]
+    assert "vecport-tset" not in s3fs.S3FileSystem().ls("")
 
 
 def test_s3_export_and_import(bucket: str, tmp_path: Path) -> None:
