@@ -19,7 +19,7 @@ from vecport.operations.validate import validate
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("flips") / "dump"
-    small_dump(place, rows=12)
+    small_dump(place, shards=2, rows=12)
     return place
 
 
@@ -90,7 +90,7 @@ def test_keys_are_the_right_ones_or_refused(folder: Path) -> None:
     path = folder / dump.manifest.shards[1].path
     raw = path.read_bytes()
     places = [(place, draw.randrange(8)) for place in range(len(raw))]
-    for place, bit in draw.sample(places, 1200):
+    for place, bit in draw.sample(places, 800):
         with flipped(path, raw, place, bit):
             try:
                 found = keys_of(dump)
@@ -99,10 +99,10 @@ def test_keys_are_the_right_ones_or_refused(folder: Path) -> None:
                 continue
         assert found == right, (place, bit)
         untouched += 1
-    assert refused + untouched == 1200, "a refusal names the file"
-    assert refused > 200
-    assert untouched > 100
-    print(f"\nkeys: 1,200 flips, {refused} refused, {untouched} in what was not read")
+    assert refused + untouched == 800, "a refusal names the file"
+    assert refused > 100
+    assert untouched > 50
+    print(f"\nkeys: 800 flips, {refused} refused, {untouched} in what was not read")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_damaged_files(folder: Path, name: str, change: Callable[[bytes], bytes]
 
 
 def test_shards_swapped_and_of_another_dump(folder: Path, tmp_path: Path) -> None:
-    first, second, _ = sorted(folder.glob("data/*.parquet"))
+    first, second = sorted(folder.glob("data/*.parquet"))
     a, b = first.read_bytes(), second.read_bytes()
     with changed(first, b), changed(second, a):
         found = findings(folder)
         assert [first.name in found[0], second.name in found[1], len(found)] == [True, True, 2]
-    small_dump(tmp_path / "other", rows=16)
+    small_dump(tmp_path / "other", shards=2, rows=16)
     with changed(first, (tmp_path / "other" / "data" / first.name).read_bytes()):
         assert len(findings(folder, "quick")) == 1
 

@@ -260,7 +260,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = places(plain())
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "copy"]), anything), min_size=1, max_size=3
@@ -288,7 +288,7 @@ def test_mutations_are_refused_or_read(changes: list[tuple[tuple[Any, ...], str,
     use(raw)
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, len(BODY) - 1), st.binary(max_size=4), st.integers(0, 6))
 def test_changed_bytes_are_refused_or_read(start: int, patch: bytes, gone: int) -> None:
     use(sealed(BODY[:start] + patch + BODY[start + gone :]))

@@ -243,13 +243,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     forget("power")
 
 
-@pytest.fixture(scope="module")
-def recorded(source: str, tmp_path_factory: pytest.TempPathFactory) -> list[Op]:
+def record(source: str, root: Path, patch: pytest.MonkeyPatch) -> list[Op]:
     """What a small export of three shards asks of the disk."""
-    root = tmp_path_factory.mktemp("recorded")
-    with pytest.MonkeyPatch.context() as patch:
-        recorder = Recorder(root, patch)
-        export(source, str(root / "dump"), collection="c", shard_rows=4)
+    recorder = Recorder(root, patch)
+    export(source, str(root / "dump"), collection="c", shard_rows=4)
     assert validate(root / "dump", level="deep").valid
     # A run of writes to one file is one write: between them nothing is synced.
     ops: list[Any] = []
@@ -259,6 +256,12 @@ def recorded(source: str, tmp_path_factory: pytest.TempPathFactory) -> list[Op]:
         else:
             ops.append(op)
     return ops
+
+
+@pytest.fixture(scope="module")
+def recorded(source: str, tmp_path_factory: pytest.TempPathFactory) -> list[Op]:
+    with pytest.MonkeyPatch.context() as patch:
+        return record(source, tmp_path_factory.mktemp("recorded"), patch)
 
 
 def test_the_model_ends_where_the_disk_ends(recorded: list[Op]) -> None:
@@ -296,6 +299,17 @@ def test_without_a_sync_the_model_finds_broken_dumps(name: str, recorded: list[O
     assert len(ops) < len(recorded)
     _, wrong = survey(ops)
     assert wrong, "the harness does not notice that this call is missing"
+
+
+@pytest.mark.parametrize("call", ["fsync_folder", "sync"])
+def test_code_without_a_sync_is_found(call: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with the code itself changed."""
+    if call == "sync":
+        monkeypatch.setattr(stores._LocalUpload, call, lambda self: None)
+    else:
+        monkeypatch.setattr(stores, call, lambda path: None)
+    _, wrong = survey(record(source, tmp_path, monkeypatch))
+    assert wrong
 
 
 def test_with_the_manifest_first_the_model_finds_broken_dumps(recorded: list[Op]) -> None:

@@ -27,7 +27,7 @@ from vecport.model.batch import (
 )
 from vecport.model.collection import Collection, VectorField
 
-PROFILE = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+PROFILE = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 DENSE = {d: VectorField("v", dim=3, dtype=d) for d in ("float64", "float32", "float16", "bfloat16", "int8", "uint8")}
 TYPES = {"float64": np.float64, "int8": np.int8, "uint8": np.uint8}
 SPARSE, MULTI = VectorField("v", kind="sparse"), VectorField("v", kind="multi", dim=2)

@@ -27,7 +27,7 @@ from vecport.model.collection import (
     vector_columns,
 )
 
-PROFILE = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+PROFILE = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 names = st.text(max_size=6) | st.sampled_from(["a", "A", "a_2", "Ä", "", "title", "vector"])
 
 

@@ -15,7 +15,7 @@ from vecport.model import canonical, ids
 from vecport.model.collection import ID_KINDS
 from vecport.testing.records import HARD_INT_IDS, HARD_STRING_IDS, HARD_UUID_IDS, id_text
 
-settings.register_profile("ids", deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+settings.register_profile("ids", deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 PROFILE = settings.get_profile("ids")
 
 U = "5f0c7d9e-0c4b-4ac5-a1c1-6d7a7e2f1b11"

@@ -31,7 +31,7 @@ from vecport.model.profile import profile_page, value_kind
 from vecport.model.restore import Restorer
 from vecport.testing.records import HARD_KEYS, HARD_VALUES, Record, batch_of, id_text
 
-PROFILE = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+PROFILE = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 def capabilities(connector: str) -> TargetCapabilities:

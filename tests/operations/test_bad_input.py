@@ -326,3 +326,21 @@ def test_chroma_through_its_server_gives_what_the_folder_gives(dump: Path, tmp_p
         assert ran.code == 0, ran.err
     assert vecport("diff", dump, tmp_path / "out").code == 0
     assert np.isfinite(1.0)
+
+
+@pytest.mark.parametrize("which", ["postgres", "chroma"])
+def test_equal_ids_in_two_namespaces_are_refused_before_the_first_write(
+    which: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = f"chroma:{tmp_path / 'c'}" if which == "chroma" else request.getfixturevalue(which).address
+    made = dump_of(tmp_path, record("same", namespace="a"), record("same", namespace="b"))
+    assert_refused(vecport("import", made, place, "-c", "spaces"), 14, "'same'", "namespaces")
+    apart = dump_of_folder(tmp_path / "apart", record("x", namespace="a"), record("y", namespace="b"))
+    assert vecport("import", apart, place, "-c", "spaces").code == 0
+    assert vecport("export", place, tmp_path / "back", "-c", "spaces").code == 0
+    assert vecport("diff", apart, tmp_path / "back").code == 0
+
+
+def dump_of_folder(folder: Path, *records: dict[str, Any]) -> Path:
+    folder.mkdir()
+    return dump_of(folder, *records)

@@ -11,6 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from ..errors import VecportError
+
 DEFAULT_MEMORY_BYTES = 512 << 20
 
 
@@ -38,10 +40,20 @@ class Duck:
 
     def load(self, table: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         """Stream batches into a new table of this name (a constant of our own code, never a name from data)."""
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
-        self.connection.register("incoming", reader)
+        failures: list[VecportError] = []
+
+        def kept() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except VecportError as e:
+                # DuckDB would show its own error in place of ours.
+                failures.append(e)
+
+        self.connection.register("incoming", pa.RecordBatchReader.from_batches(schema, kept()))
         self.connection.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
         self.connection.unregister("incoming")
+        if failures:
+            raise failures[0]
 
     def rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

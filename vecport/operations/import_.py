@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from ..connectors.base import Description, Mark, Target
 from ..dump.dump import Dump, open_dump
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.passport import Passport
+from .duck import Duck
 from .import_plan import ImportPlan, capabilities_of, import_id_for, make_plan
 from .import_state import ImportState
 from .import_task import Runner
 from .progress import Progress, Silent, Stop
+from .reconcile import KEY_SCHEMA
 from .sessions import Endpoint, endpoint
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
 
@@ -192,6 +196,7 @@ def _run(job: _Import, session: Target) -> tuple[int, int]:
             job.dump, job.target, import_id=job.import_id, if_exists=job.if_exists, resume=resume,
             settings=job.settings, session=session,
         )  # fmt: skip
+        _check_namespaces(job, plan)
         before = existing.count or 0 if existing is not None and job.if_exists == "append" and not resume else 0
         if not resume:
             state.begin({"before": before, "target": job.target.text, "dump": job.dump.url})
@@ -237,6 +242,26 @@ def _check_existing(job: _Import, existing: Description | None, *, resume: bool)
         "nothing was written",
         f"compare it: {_verify_command(job.dump, job.target)}; or choose {offered} another --collection",
     )
+
+
+def _check_namespaces(job: _Import, plan: ImportPlan) -> None:
+    """Where a target has no namespaces and ids stay as they are, equal ids of two namespaces would be one record."""
+    if plan.mapping.namespace_key is None or plan.mapping.id_mode == "hashed":
+        return
+    with Duck(job.memory_bytes // 2) as duck:
+        duck.load("keys", KEY_SCHEMA, (_plain(b) for b in job.dump.keys(("id", "namespace"))))
+        found = duck.rows("SELECT id FROM keys GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 3")
+    if found:
+        raise NotRepresentable(
+            f"id {found[0][0]!r} stands in several namespaces of this dump",
+            f"{job.target.text} has no namespaces, so these records would replace each other",
+            "nothing was written",
+            "export the namespaces one by one: vecport export ... --namespace NAME; import each into its collection",
+        )
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=KEY_SCHEMA)
 
 
 def _check_shards(job: _Import) -> None:
