@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from ..errors import Unavailable
@@ -72,23 +71,3 @@ def retrying_target(target: Target) -> Target:
     for name in ("write", "count", "acknowledged"):
         _retry_method(target, name)
     return target
-
-
-def counting(source: Source) -> tuple[Source, list[int]]:
-    """Count the pages and rows that a session gives; for tests and reports."""
-    seen = [0, 0]
-    scan = source.scan
-
-    def counted(partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
-        for page in scan(partition, cursor, page_rows):
-            seen[0] += 1
-            seen[1] += page.batch.num_rows
-            yield page
-
-    source.scan = counted  # type: ignore[method-assign]
-    return source, seen
-
-
-def keys_of(batch: pa.RecordBatch) -> Sequence[tuple[str, str]]:
-    """The (namespace, id) keys of a batch."""
-    return list(zip(batch.column("namespace").to_pylist(), batch.column("id").to_pylist(), strict=True))
