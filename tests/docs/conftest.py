@@ -21,7 +21,6 @@ from vecport.demo.places import fill_chroma
 from vecport.testing.engines import ChromaEngine, PostgresEngine, QdrantEngine
 
 from .pages import ROOT
-from .warm import warm_vecport
 
 
 @dataclass
@@ -175,13 +174,6 @@ PLACES: dict[str, Callable[[Scene, Stock], None]] = {
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     with ExitStack() as stack:
         yield Stock(stack, tmp_path_factory.mktemp("stock"))
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a ``vecport`` that starts fast."""
-    with warm_vecport(tmp_path_factory.mktemp("warm")) as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ _context.set_forkserver_preload(
         "vecport.operations.export",
         "vecport.operations.import_",
         "vecport.operations.verify",
+        "chromadb",
+        "grpc",
+        "psycopg",
+        "pyarrow.parquet",
+        "qdrant_client",
     ]
 )
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ class Ran:
 
 def vecport(*arguments: str | Path, **environment: str) -> Ran:
     """Run the command line as a user would."""
-    command = [sys.executable, "-m", "vecport.cli", *map(str, arguments)]
+    command = ["vecport", *map(str, arguments)]
     env = {**os.environ, **environment}
     return Ran(subprocess.run(command, capture_output=True, text=True, env=env, timeout=120))
 
@@ -39,10 +38,10 @@ def assert_refused(ran: Ran, code: int, *words: str) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    os.environ["VECPORT_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
-    yield
-    del os.environ["VECPORT_STATE_DIR"]
+def _on_the_path(programs: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(programs), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,6 @@ from vecport.operations.import_ import import_
 from vecport.operations.verify import verify
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "debian-packages"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    os.environ["VECPORT_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
-    yield
-    del os.environ["VECPORT_STATE_DIR"]
 
 
 @pytest.fixture(scope="module")
