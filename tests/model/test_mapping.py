@@ -26,8 +26,10 @@ from vecport.model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabil
 from vecport.model.collection import Collection, VectorField
 from vecport.model.ledger import Ledger
 from vecport.model.mapping import Mapper, MappingPlan, plan_mapping
+from vecport.model.parsed import parse_objects
 from vecport.model.passport import ORIGINALS, Passport
 from vecport.model.profile import profile_page, value_kind
+from vecport.model.projection import Projection
 from vecport.model.restore import Restorer
 from vecport.testing.records import HARD_KEYS, HARD_VALUES, Record, batch_of, id_text
 
@@ -271,3 +273,19 @@ def test_the_ledger_counts_what_is_done() -> None:
         ("id", "encoded"): 3, ("document", "encoded"): 2, ("metadata:n", "encoded"): 2, ("metadata:s", "exact"): 2,
         ("metadata:s", "encoded"): 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("connector", ["chroma", "qdrant", "postgres"])
+def test_a_look_at_the_texts_never_calls_held_what_must_be_encoded(connector: str) -> None:
+    """Every hard value, nested too, and every hard key."""
+    projection = Projection(capabilities(connector).metadata)
+    values = [v for found in HARD_VALUES.values() for v in found]
+    rows = [{"k": v} for v in values] + [{"k": [v]} for v in values] + [{"k": {"in": v}} for v in values]
+    rows += [{key: "text"} for key in (*HARD_KEYS, ORIGINALS)]
+    held = 0
+    for row in rows:
+        text = pa.array([canonical.dumps(row)], pa.string())
+        if projection.surely_held(text):
+            held += 1
+            assert projection.encode(parse_objects(text)[0])[1] == {}, row
+    assert bool(held) == (connector == "postgres")

@@ -61,12 +61,15 @@ class MetadataRules:
             not is rounded to 15 digits in the field, and its original travels in the reserved key.
         forbidden_keys: regular expression (full match) of keys that cannot be stored; their values travel only
             in the reserved key.
+        forbidden_mark: a text that stands in the canonical JSON of every object with a forbidden key; empty when there
+            is none. With it, metadata without a trace of anything to encode is not parsed.
         free: metadata is one JSON document, so that keys need no schema.
     """
 
     exact: frozenset[str] = frozenset(VALUE_KINDS)
     survives: Callable[[float], bool] | None = None
     forbidden_keys: str = ""
+    forbidden_mark: str = ""
     free: bool = True
 
 

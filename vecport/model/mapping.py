@@ -95,7 +95,8 @@ class Mapper:
         exact_nul = "string_nul" in plan.capabilities.metadata.exact
         nul_documents = not exact_nul and bool(pc.any(pc.match_substring(document, "\0")).as_py())
         typed = plan.target.fields is not None
-        needs = [] if typed else projection.encoded_keys(metadata_kinds(metadata))
+        plain = typed or projection.surely_held(metadata)
+        needs = [] if plain else projection.encoded_keys(metadata_kinds(metadata))
         if needs or nul_documents:
             metadata, document = self._by_row(group, projection, nul_documents)
         elif plan.id_mode == "hashed" or plan.namespace_key:

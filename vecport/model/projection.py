@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from . import parsed
 from .capabilities import VALUE_KINDS, MetadataRules
 from .passport import ORIGINALS
@@ -21,6 +24,11 @@ ABSENT = object()
 TAG = "$vp"
 _NUMBERS = frozenset({"number", "number_exponent", "number_negative_zero", "list_number"})
 _CONTAINERS = frozenset({"list_number", "list_mixed", "object"})
+#: What stands in the canonical JSON of every object that holds, at any depth, a value of such a kind.
+_MARKS = {
+    "number_negative_zero": "-0.0", "string_nul": "\\u0000",
+    "nonfinite": f'"{TAG}"', "bytes": f'"{TAG}"', "decimal": f'"{TAG}"', "surrogates": f'"{TAG}"',
+}  # fmt: skip
 _AS_JSON = frozenset({"list_mixed", "list_string", "list_integer", "list_number", "list_boolean", "object"})
 
 
@@ -31,8 +39,10 @@ class Projection:
     rules: MetadataRules
     _forbidden: re.Pattern[str] | None = field(init=False)
     _total: bool = field(init=False)
+    _marks: frozenset[str] | None = field(init=False)
 
     def __post_init__(self) -> None:
+        self._marks = _marks(self.rules)
         self._total = self.rules.exact >= frozenset(VALUE_KINDS) and self.rules.survives is None
         self._forbidden = re.compile(self.rules.forbidden_keys) if self.rules.forbidden_keys else None
 
@@ -48,6 +58,16 @@ class Projection:
         """Keys with a value that must be encoded, or that only a look at the value decides about."""
         doubtful = frozenset() if self._total else _CONTAINERS
         return [k for k, found in kinds.items() if not all(self.exact(k, f) and f not in doubtful for f in found)]
+
+    def surely_held(self, metadata: pa.Array) -> bool:
+        """Whether a look at the texts alone tells that nothing in them must be encoded; False is no answer.
+
+        Args:
+            metadata: canonical JSON objects.
+        """
+        if self._marks is None:
+            return False
+        return not any(pc.any(pc.match_substring(metadata, mark)).as_py() for mark in self._marks)
 
     def describe(self, key: str, kind: str) -> str:
         """What stands in the target instead of such a value, in a few words."""
@@ -128,6 +148,19 @@ class Projection:
         if isinstance(value, dict):
             return all(self.allowed(k) and self._held(v) for k, v in value.items())
         return True
+
+
+def _marks(rules: MetadataRules) -> frozenset[str] | None:
+    """Texts of which one stands wherever something must be encoded; None when only parsed values tell."""
+    inexact = frozenset(VALUE_KINDS) - rules.exact
+    if (
+        rules.survives is not None
+        or not inexact <= _MARKS.keys()
+        or (rules.forbidden_keys and not rules.forbidden_mark)
+    ):
+        return None
+    forbidden = {rules.forbidden_mark} if rules.forbidden_keys else set()
+    return frozenset({f'"{ORIGINALS}"', f'"{TAG}"'} | {_MARKS[kind] for kind in inexact} | forbidden)
 
 
 def _rounded(value: Any) -> Any:

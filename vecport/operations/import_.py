@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from ..connectors.base import Description, Mark, Target
 from ..dump.dump import Dump, open_dump
+from ..dump.manifest import ShardEntry
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
@@ -267,13 +269,20 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _check_shards(job: _Import) -> None:
     """Before the first write: every shard is there and whole (in an object store: its size and its footer)."""
     local = isinstance(job.dump.store, LocalStore)
-    for entry in job.dump.manifest.shards:
-        job.stop.check()
+
+    def check(entry: ShardEntry) -> None:
         reader = job.dump.shard(entry)
         if local:
             reader.check_all()
         else:
             reader.check_footer()
+
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="check")
+    try:
+        for _ in pool.map(check, job.dump.manifest.shards):
+            job.stop.check()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _acknowledged(job: _Import, state: ImportState, session: Target) -> dict[str, set[int]]:
@@ -329,7 +338,7 @@ def _executors(job: _Import, session: Target, plan: ImportPlan, tasks: int) -> l
     if count == 1 or kind == "handle":
         return [InlineExecutor(Runner(session, job.dump, plan).run)]
     if kind == "threads":
-        runners = [Runner() for _ in range(count)]
+        runners = [Runner(dump=job.dump) for _ in range(count)]
         return [InlineExecutor(r.run, r.close) for r in runners]
     return [ProcessExecutor() for _ in range(count)]
 

@@ -27,9 +27,10 @@ class Runner:
 
     def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
         """Run one task; see ``operations.import_`` for its fields."""
-        if self._target is None or self._dump is None or self._plan is None:
-            endpoint = Endpoint.from_json(task["target"])
+        if self._dump is None:
             self._dump = open_dump(task["dump"], DEFAULT_LIMITS.with_overrides(task["limits"]))
+        if self._target is None or self._plan is None:
+            endpoint = Endpoint.from_json(task["target"])
             self._target = endpoint.open_target()
             self._plan = make_plan(
                 self._dump, endpoint, import_id=task["import_id"], if_exists=task["if_exists"], resume=True,

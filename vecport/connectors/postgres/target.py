@@ -65,10 +65,13 @@ class PostgresTarget(Target):
         nonfinite_vectors=False,
         native_document=True,
         typed_fields=PATTERN,
-        metadata=MetadataRules(exact=frozenset(VALUE_KINDS) - _INEXACT, forbidden_keys=r"(?s).*\x00.*"),
+        metadata=MetadataRules(
+            exact=frozenset(VALUE_KINDS) - _INEXACT, forbidden_keys=r"(?s).*\x00.*", forbidden_mark="\\u0000"
+        ),
         passport=True,
         ack="transactional",
-        concurrency="processes",
+        # Encoding and sending release the interpreter, so a second process would only add its start.
+        concurrency="threads",
         write_rows=ROWS_AT_ONCE,
     )
 
