@@ -276,6 +276,11 @@ class TargetPlan:
         settings: ``--set key=value`` choices of what is created.
         document: the target's name for the document, where it has a place for it; None when no record has one.
         import_id: names this import; the same again after a kill.
+        native: settings that the dump keeps of a collection of this same database; empty when it came from another.
+            They come from a stranger: a connector takes what it knows, checks every value, and what the user set
+            goes before them.
+        on_conflict: what becomes of a record that is there already: ``replace`` it as a whole, ``skip`` the dump's,
+            or ``fail``.
     """
 
     collection: Collection
@@ -287,6 +292,8 @@ class TargetPlan:
     settings: Mapping[str, str] = field(default_factory=dict)
     document: str | None = None
     import_id: str = ""
+    native: Mapping[str, Json] = field(default_factory=dict)
+    on_conflict: str = "replace"
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,10 @@ class TargetCapabilities:
         vector_name: what a sole unnamed vector is called where names are needed.
         kinds: vector kinds with the dtypes that each holds exactly.
         metrics: metrics it can index; others are kept in the passport only, or refused (``metric_required``).
+        kind_metrics: the same for one kind of vector, where it has others than ``metrics``.
         metric_required: a collection cannot be created without one of ``metrics``.
         max_dim: of a dense vector.
+        kind_max_dim: the same for one kind of vector, where it is another than ``max_dim``.
         null_vectors: a record may lack its vector.
         nonfinite_vectors: NaN and infinities may stand in vectors.
         bounds: by metric, how far a vector read back may differ.
@@ -104,6 +106,7 @@ class TargetCapabilities:
         ack: ``upsert``, ``transactional`` or ``rebuild``.
         concurrency: ``handle``, ``threads`` or ``processes``.
         if_exists: which of create, append, replace it offers.
+        on_conflict: which of replace, skip, fail it offers for records that are there already.
         write_rows: records a ``write`` sends to the database at once at most (the connector splits by itself).
     """
 
@@ -119,8 +122,10 @@ class TargetCapabilities:
     vector_name: str = "embedding"
     kinds: dict[str, frozenset[str]] = field(default_factory=lambda: {"dense": frozenset({"float32"})})
     metrics: frozenset[str] = frozenset({"cosine", "dot", "l2"})
+    kind_metrics: dict[str, frozenset[str]] = field(default_factory=dict)
     metric_required: bool = True
     max_dim: int = 65_536
+    kind_max_dim: dict[str, int] = field(default_factory=dict)
     null_vectors: bool = False
     nonfinite_vectors: bool = False
     bounds: dict[str, Bound] = field(default_factory=dict)
@@ -132,4 +137,13 @@ class TargetCapabilities:
     ack: str = "upsert"
     concurrency: str = "handle"
     if_exists: frozenset[str] = frozenset({"create", "append", "replace"})
+    on_conflict: frozenset[str] = frozenset({"replace"})
     write_rows: int = 1_000
+
+    def metrics_of(self, kind: str) -> frozenset[str]:
+        """The metrics that it can index for a kind of vector."""
+        return self.kind_metrics.get(kind, self.metrics)
+
+    def max_dim_of(self, kind: str) -> int:
+        """The most dimensions of a kind of vector."""
+        return self.kind_max_dim.get(kind, self.max_dim)

@@ -274,6 +274,7 @@ def _map_vectors(
         )
     out: list[VectorField] = []
     names: dict[str, str] = {}
+    _check_metric_setting(source, caps, settings)
     for v in source.vectors:
         name = v.name if caps.named_vectors else ""
         if not name and not caps.unnamed_vector:
@@ -281,6 +282,19 @@ def _map_vectors(
         names[name] = v.name
         out.append(_map_vector(v, name, profile, caps, settings, ledger))
     return tuple(out), names
+
+
+def _check_metric_setting(source: Collection, caps: TargetCapabilities, settings: MappingType[str, str]) -> None:
+    """Refuse a choice of a metric that no vector takes."""
+    for key, wanted in settings.items():
+        _, _, name = key.partition("metric.")
+        mine = [v for v in source.vectors if key == "metric" or v.name == name]
+        known = frozenset(m for v in mine for m in caps.metrics_of(v.kind))
+        if key == "metric" and source.vectors and wanted not in known:
+            raise _unknown_metric(key, wanted, known)
+        if name and not mine:
+            raise UsageError(f"--set {key}={wanted}: the dump has no vector {name!r}",
+                             next=f"its vectors: {', '.join(repr(v.name) for v in source.vectors)}")  # fmt: skip
 
 
 def _map_vector(
@@ -297,8 +311,8 @@ def _map_vector(
     if dtypes is None:
         ledger.add(where, "rejected", rows, f"the target has no {v.kind} vectors")
         return replace(v, name=name)
-    if v.dim is not None and v.dim > caps.max_dim:
-        ledger.add(where, "rejected", rows, f"{v.dim} dimensions, the target holds {caps.max_dim}")
+    if v.dim is not None and v.dim > caps.max_dim_of(v.kind):
+        ledger.add(where, "rejected", rows, f"{v.dim} dimensions, the target holds {caps.max_dim_of(v.kind)}")
     if stats.get("null") and not caps.null_vectors:
         ledger.add(where, "rejected", stats["null"], "the target needs a vector in every record")
     if stats.get("nonfinite") and not caps.nonfinite_vectors:
@@ -336,19 +350,28 @@ def _map_dtype(v: VectorField, where: str, dtypes: frozenset[str], rows: int, le
 def _map_metric(
     v: VectorField, rows: int, caps: TargetCapabilities, settings: MappingType[str, str], ledger: Ledger
 ) -> str:
-    wanted = settings.get("metric")
-    if wanted is not None:
-        if wanted not in METRICS or wanted not in caps.metrics:
-            raise UsageError(f"--set metric={wanted}: not a metric of this target",
-                             next=f"one of: {', '.join(sorted(caps.metrics))}")  # fmt: skip
+    """The metric of a vector; ``--set metric=cosine`` is for all of them, ``--set metric.NAME=cosine`` for one."""
+    known = caps.metrics_of(v.kind)
+    key = f"metric.{v.name}" if f"metric.{v.name}" in settings else "metric"
+    wanted = settings.get(key)
+    if wanted is not None and (wanted in known or key != "metric"):
+        if wanted not in METRICS or wanted not in known:
+            raise _unknown_metric(key, wanted, known)
         if wanted != v.metric:
             ledger.add("metric", "encoded", rows, f"the index uses {wanted}; the passport keeps {v.metric}")
         return wanted
-    if v.metric in caps.metrics or not caps.metric_required:
+    if v.metric in known or not caps.metric_required:
         return v.metric
+    if wanted is not None:
+        raise _unknown_metric(key, wanted, known)
     reason = "the source does not say which metric it uses" if v.metric == "unknown" else f"no {v.metric} index here"
-    ledger.add("metric", "rejected", rows, f"{reason}: choose one with --set metric={'|'.join(sorted(caps.metrics))}")
-    return sorted(caps.metrics)[0]
+    ledger.add("metric", "rejected", rows, f"{reason}: choose one with --set {key}={'|'.join(sorted(known))}")
+    return sorted(known)[0]
+
+
+def _unknown_metric(key: str, wanted: str, known: frozenset[str]) -> UsageError:
+    return UsageError(f"--set {key}={wanted}: not a metric of this target",
+                      next=f"one of: {', '.join(sorted(known))}")  # fmt: skip
 
 
 def _map_document(profile: Profile, caps: TargetCapabilities, typed: bool, ledger: Ledger) -> str | None:

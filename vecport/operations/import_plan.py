@@ -15,8 +15,10 @@ from ..model.ledger import Ledger
 from ..model.mapping import MappingPlan, plan_mapping
 from .sessions import Endpoint
 
-#: Settings that the mapping takes; all others go to the connector.
-_MAPPING_SETTINGS = ("metric",)
+
+def _for_mapping(setting: str) -> bool:
+    """Whether the mapping takes a setting; all others go to the connector."""
+    return setting == "metric" or setting.startswith("metric.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def make_plan(
     resume: bool = False,
     settings: Mapping[str, str] | None = None,
     session: Target | None = None,
+    on_conflict: str = "replace",
 ) -> ImportPlan:
     """Decide how a dump goes into a target. Reads the manifest only.
 
@@ -55,6 +58,7 @@ def make_plan(
         if_exists: ``create``, ``append`` or ``replace``.
         resume: this import was begun before.
         settings: the user's ``--set`` choices.
+        on_conflict: ``replace``, ``skip`` or ``fail``.
         session: an open target, whose capabilities may be finer than its class's.
     """
     given = dict(settings or {})
@@ -70,6 +74,11 @@ def make_plan(
             f"--if-exists {if_exists}: {registry.get(target.connector).info.title} does not offer it",
             next=f"one of: {', '.join(sorted(caps.if_exists))}",
         )
+    if on_conflict not in caps.on_conflict:
+        raise UsageError(
+            f"--on-conflict {on_conflict}: {registry.get(target.connector).info.title} does not offer it",
+            next=f"one of: {', '.join(sorted(caps.on_conflict))}",
+        )
     plan = TargetPlan(
         collection=mapping.target,
         rows=dump.manifest.rows,
@@ -77,9 +86,11 @@ def make_plan(
         resume=resume,
         passport=mapping.passport.to_json() if caps.passport else {},
         id_profile=profile.ids,
-        settings={k: v for k, v in given.items() if k not in _MAPPING_SETTINGS},
+        settings={k: v for k, v in given.items() if not _for_mapping(k)},
         document="document" if mapping.native_document and profile.documents.get("count") else None,
         import_id=import_id,
+        native=dump.collection.native if dump.manifest.source.get("system") == target.connector else {},
+        on_conflict=on_conflict,
     )
     return ImportPlan(mapping, ledger, plan)
 
