@@ -36,7 +36,7 @@ def assert_clean(folder: Path) -> None:
 
 
 def test_every_storage_step_of_an_export_resumes_to_the_same_bytes(
-    rows_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rows_file: Path, tmp_path: Path, shown: Callable[[str], None]
 ) -> None:
     arguments = {"source": f"jsonl:{rows_file}", "shard_rows": 100, "workers": 1}
     log = tmp_path / "log"
@@ -55,8 +55,7 @@ def test_every_storage_step_of_an_export_resumes_to_the_same_bytes(
         )
         assert data_of(target) == data_of(reference)
         assert_clean(target)
-    with capsys.disabled():
-        print(f"\nexport: {kills} storage steps killed, {kills} resumed to identical bytes")
+    shown(f"export: {kills} storage steps killed, {kills} resumed to identical bytes")
     assert kills >= 30
 
 
@@ -122,7 +121,13 @@ def kill_rounds(tmp_path: Path, address: str, name: str, rounds: int, seed: int,
     return found
 
 
-def test_postgres_export_killed_and_resumed_is_one_snapshot(postgres: str, dump: Path, tmp_path: Path) -> None:
+def killed(found: list[dict[str, Any]]) -> int:
+    return sum(bool(r["killed"]) for r in found)
+
+
+def test_postgres_export_killed_and_resumed_is_one_snapshot(
+    postgres: str, dump: Path, tmp_path: Path, shown: Callable[[str], None]
+) -> None:
     import psycopg
 
     load(dump, postgres, "killed_pg", tmp_path)
@@ -143,6 +148,9 @@ def test_postgres_export_killed_and_resumed_is_one_snapshot(postgres: str, dump:
         with writing(step):
             busy = kill_rounds(tmp_path, postgres, "killed_pg", 6, 2, tmp_path / "busy")
     assert busy
+    shown(
+        f"postgres export: {killed(quiet)} kills, {killed(busy)} more while rows were written; every resume is one snapshot"
+    )
     for r in busy:
         assert total_of_n(r["folder"]) == sum(range(600))
         assert open_dump(r["folder"]).manifest.source["consistency"]["kind"] == "snapshot"
@@ -156,7 +164,7 @@ def total_of_n(folder: Path) -> int:
 
 
 def test_qdrant_export_killed_and_resumed_has_every_untouched_record_once(
-    qdrant: str, dump: Path, tmp_path: Path
+    qdrant: str, dump: Path, tmp_path: Path, shown: Callable[[str], None]
 ) -> None:
     from vecport.model.ids import stand_in
 
@@ -186,6 +194,7 @@ def test_qdrant_export_killed_and_resumed_has_every_untouched_record_once(
         busy = kill_rounds(tmp_path, qdrant, "killed_q", 6, 4, tmp_path / "busy")
     import duckdb
 
+    shown(f"qdrant export: {killed(quiet)} kills, {killed(busy)} more while points were written; none lost or twice")
     for r in busy:
         found = duckdb.sql(f"SELECT id FROM read_parquet('{r['folder']}/data/*.parquet')").fetchall()
         ids = [row[0] for row in found]
@@ -194,7 +203,7 @@ def test_qdrant_export_killed_and_resumed_has_every_untouched_record_once(
 
 
 def test_chroma_folder_export_killed_and_resumed_is_equal_and_leaves_no_copy(
-    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Callable[[str], None]
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -203,6 +212,7 @@ def test_chroma_folder_export_killed_and_resumed_is_equal_and_leaves_no_copy(
     load(dump, place, "killed", tmp_path)
     before = tree(tmp_path / "chroma")
     found = kill_rounds(tmp_path, place, "killed", 5, 5, tmp_path / "dumps")
+    shown(f"chroma export: {killed(found)} kills, every resume equal")
     assert len({str(open_dump(r["folder"]).manifest.identity) for r in found}) == 1
     assert tree(tmp_path / "chroma") == before
     assert not [p for p in temporary.rglob("*") if p.is_file()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,9 @@ def sweep(dump: Path, address: str, tmp_path: Path, rounds: int, seed: int) -> i
     return kills
 
 
-def test_postgres_import(postgres: str, dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_postgres_import(postgres: str, dump: Path, tmp_path: Path, shown: Callable[[str], None]) -> None:
     kills = sweep(dump, postgres, tmp_path, 24, 11)
-    with capsys.disabled():
-        print(f"\npostgres import: {kills} kills of 24 runs, every resume verified equal")
+    shown(f"postgres import: {kills} kills of 24 runs, every resume verified equal")
     assert kills >= 10
     import psycopg
 
@@ -54,15 +54,13 @@ def test_postgres_import(postgres: str, dump: Path, tmp_path: Path, capsys: pyte
     assert left == []
 
 
-def test_qdrant_import(qdrant: str, dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_qdrant_import(qdrant: str, dump: Path, tmp_path: Path, shown: Callable[[str], None]) -> None:
     kills = sweep(dump, qdrant, tmp_path, 16, 12)
-    with capsys.disabled():
-        print(f"\nqdrant import: {kills} kills of 16 runs, every resume verified equal")
+    shown(f"qdrant import: {kills} kills of 16 runs, every resume verified equal")
     assert kills >= 6
 
 
-def test_chroma_import(dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_chroma_import(dump: Path, tmp_path: Path, shown: Callable[[str], None]) -> None:
     kills = sweep(dump, f"chroma:{tmp_path / 'chroma'}", tmp_path, 12, 13)
-    with capsys.disabled():
-        print(f"\nchroma import: {kills} kills of 12 runs, every resume verified equal")
+    shown(f"chroma import: {kills} kills of 12 runs, every resume verified equal")
     assert kills >= 4

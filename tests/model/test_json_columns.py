@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -242,7 +243,7 @@ def test_inject_escapes_its_key_and_enters_objects_that_are_tags() -> None:
 
 
 @pytest.mark.slow
-def test_eight_columns_of_many_rows_take_no_python_per_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_eight_columns_of_many_rows_take_no_python_per_row(shown: Callable[[str], None]) -> None:
     rows = 200_000
     rng = np.random.default_rng(0)
     columns: dict[str, pa.Array | RawJSON] = {
@@ -258,6 +259,5 @@ def test_eight_columns_of_many_rows_take_no_python_per_row(capsys: pytest.Captur
     start = time.perf_counter()
     object_column(list(columns), list(columns.values()))
     seconds = time.perf_counter() - start
-    with capsys.disabled():
-        print(f"\nobject_column: {rows / seconds:,.0f} rows/s")
+    shown(f"object_column: {rows / seconds:,.0f} rows/s")
     assert rows / seconds > 100_000

@@ -45,9 +45,14 @@ def main() -> None:
     progress, stop = _PipeProgress(out), Stop()
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks, stop), daemon=True).start()
-    from . import export_task, import_task
+    try:
+        from . import export_task, import_task
 
-    kinds: dict[str, Any] = {"export": export_task.Runner(), "import": import_task.Runner()}
+        kinds: dict[str, Any] = {"export": export_task.Runner(), "import": import_task.Runner()}
+    except BaseException as e:
+        # Leaving by the interpreter's own end would wait for the thread that reads.
+        progress.send({"event": "error", "error": error_to_json(e)})
+        os._exit(1)
     while True:
         task = tasks.get()
         try:
