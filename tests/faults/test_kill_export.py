@@ -148,9 +148,7 @@ def test_postgres_export_killed_and_resumed_is_one_snapshot(
         with writing(step):
             busy = kill_rounds(tmp_path, postgres, "killed_pg", 6, 2, tmp_path / "busy")
     assert busy
-    shown(
-        f"postgres export: {killed(quiet)} kills, {killed(busy)} more while rows were written; every resume is one snapshot"
-    )
+    shown(f"postgres export: {killed(quiet)} kills, {killed(busy)} more in writes; every resume is one snapshot")
     for r in busy:
         assert total_of_n(r["folder"]) == sum(range(600))
         assert open_dump(r["folder"]).manifest.source["consistency"]["kind"] == "snapshot"
