@@ -33,11 +33,42 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as pb
 
+from tests.connectors.qdrant_bench import (
+    CONNECTOR,
+    HARD_IDS,
+    LIVE,
+    MARK,
+    UUIDS,
+    collection,
+    ids_of,
+    make,
+    mixed_ids,
+    name,
+    official,
+    ordered,
+    page,
+    place,
+    read,
+    server,
+    source,
+    vectors,
+    write,
+)
 from vecport.connectors.address import Place, parse, with_options
-from vecport.connectors.base import Mark, Page, Selection, TargetPlan
-from vecport.connectors.qdrant import QdrantConnector, QdrantSource, QdrantTarget, backend, client, schema, wire
+from vecport.connectors.base import Selection, TargetPlan
+from vecport.connectors.qdrant import (
+    QdrantSource,
+    QdrantTarget,
+    backend,
+    client,
+    packing,
+    schema,
+    settings,
+    wire,
+)
 from vecport.connectors.qdrant.backend import Read, Rows, ServerBackend
 from vecport.connectors.qdrant.client import Server
+from vecport.connectors.qdrant.vectors import column as vector_column
 from vecport.connectors.secrets import Secret
 from vecport.errors import (
     AlreadyExists,
@@ -48,119 +79,20 @@ from vecport.errors import (
     NotFound,
     NotRepresentable,
     OutOfResources,
+    Throttled,
     Unavailable,
     UsageError,
     VecportError,
 )
 from vecport.model import canonical
-from vecport.model.batch import dense_array, dense_matrix, make_page
+from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.engines import QdrantEngine
 from vecport.testing.engines.base import free_port
 
-LIVE = os.environ.get("VECPORT_TEST_QDRANT", "")
-CONNECTOR = QdrantConnector()
-MARK = Mark("data/part-00000-00000.parquet", 0)
-UUIDS = [
-    "00000000-0000-0000-0000-000000000000",
-    "00000000-0000-0000-0000-000000000001",
-    "550e8400-e29b-41d4-a716-446655440000",
-    "ffffffff-ffff-ffff-ffff-ffffffffffff",
-]
-HARD_IDS = ["0", "1", "2", "9223372036854775807", "9223372036854775808", "18446744073709551615", *UUIDS]
-
-
-# ---- fixtures and helpers ----
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    if LIVE:
-        yield parse(LIVE)
-        return
-    with QdrantEngine() as engine:
-        yield parse(engine.address)
-
-
-@pytest.fixture(scope="module")
-def official(place: Place) -> Iterator[QdrantClient]:
-    found = QdrantClient(
-        host=place.host,
-        port=place.port,
-        grpc_port=(place.port or 6333) + 1,
-        prefer_grpc=True,
-        check_compatibility=False,
-    )
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def name(official: QdrantClient, request: pytest.FixtureRequest) -> Iterator[str]:
-    chosen = f"t-{uuid.uuid4().hex[:12]}"
-    yield chosen
-    official.delete_collection(chosen)
-
-
-@pytest.fixture
-def server(place: Place) -> Iterator[ServerBackend]:
-    found = ServerBackend(Server(place))
-    yield found
-    found.close()
-
-
-def collection(name: str, dim: int = 4, metric: str = "dot", vector: str = "") -> Collection:
-    return Collection(name=name, id_kind="int|uuid", vectors=(VectorField(name=vector, dim=dim, metric=metric),))
-
-
-def page(
-    c: Collection, ids: Sequence[str], matrix: Any = None, metadata: Sequence[Any] | None = None, valid: Any = None
-) -> pa.RecordBatch:
-    field = c.vectors[0]
-    if matrix is None:
-        matrix = np.random.default_rng(len(ids)).normal(size=(len(ids), field.dim or 0))
-    matrix = np.asarray(matrix, np.float32)
-    texts = None if metadata is None else [m if isinstance(m, str) else canonical.dumps(m) for m in metadata]
-    return make_page(c, ids=list(ids), metadata=texts, vectors={field.name: dense_array(matrix, field, valid)})
-
-
-def write(place: Place, c: Collection, batch: pa.RecordBatch, **plan: Any) -> None:
-    with CONNECTOR.open_target(place, c.name) as target:
-        target.prepare(TargetPlan(collection=c, rows=len(batch), **({"if_exists": "append"} | plan)))
-        target.write(batch, MARK)
-
-
-def source(place: Place, name: str, where: str | None = None) -> QdrantSource:
-    found = CONNECTOR.open_source(place, name, Selection(where=where))
-    assert isinstance(found, QdrantSource)
-    return found
-
-
-def read(place: Place, name: str, page_rows: int = 1000, where: str | None = None) -> pa.Table:
-    with source(place, name, where) as session:
-        batches = [p.batch for p in session.scan({}, None, page_rows)]
-        return pa.Table.from_batches(batches) if batches else pa.table({"id": []})
-
-
-def vectors(table: pa.Table, c: Collection) -> np.ndarray[Any, Any]:
-    column = table.column(4).combine_chunks()
-    return dense_matrix(column, c.vectors[0])[0]
-
-
-def ids_of(pages: Sequence[Page]) -> list[str]:
-    return [i for p in pages for i in p.batch.column("id").to_pylist()]
-
-
-def ordered(ids: Sequence[str]) -> list[str]:
-    return sorted(ids, key=lambda text: wire.order(wire.parse_key(text)))  # type: ignore[arg-type]
-
-
-def mixed_ids(n: int, seed: int = 0) -> list[str]:
-    rng = random.Random(seed)
-    return [str(rng.getrandbits(64)) if i % 2 else str(uuid.UUID(int=rng.getrandbits(128))) for i in range(n)]
-
-
 # ---- vectors ----
+
+__all__ = ["name", "official", "place", "server"]
 
 
 @pytest.mark.parametrize("metric", ["dot", "l2", "l1"])
@@ -237,8 +169,8 @@ def test_old_servers_fill_the_deprecated_vector_fields() -> None:
         plain = pb.RetrievedPoint(vectors=pb.VectorsOutput(vector=output))
         inside = pb.RetrievedPoint(vectors=pb.VectorsOutput(vectors=pb.NamedVectorsOutput(vectors={"v": output})))
         for point, f in ((plain, field), (inside, named)):
-            assert wire.dense_column([point, pb.RetrievedPoint()], f).to_pylist() == [[1.0, -0.0, 3.5], None]
-    assert wire.dense_column([], field).to_pylist() == []
+            assert vector_column([point, pb.RetrievedPoint()], f).to_pylist() == [[1.0, -0.0, 3.5], None]
+    assert vector_column([], field).to_pylist() == []
 
 
 @pytest.mark.parametrize(
@@ -254,7 +186,7 @@ def test_old_servers_fill_the_deprecated_vector_fields() -> None:
 def test_vector_that_does_not_fit_the_schema_stops_the_scan(output: Any) -> None:
     point = pb.RetrievedPoint(id=pb.PointId(num=9), vectors=pb.VectorsOutput(vector=output))
     with pytest.raises(IntegrityError, match="point 9"):
-        wire.dense_column([point], VectorField(name="", dim=3, metric="dot"))
+        vector_column([point], VectorField(name="", dim=3, metric="dot"))
 
 
 def test_missing_vector_is_null_and_an_upsert_replaces_the_whole_record(place: Place, name: str) -> None:
@@ -387,7 +319,7 @@ def test_numbers_survive_exactly_when_the_connector_says_so(server: ServerBacken
     ]
     request = pb.UpsertPoints(collection_name=name, wait=True, points=points)
     server.server.call(server.server.points.Upsert, request, "writing")
-    rows = server.scroll(Read(name, VectorField(name="", dim=1, metric="dot")), None, len(values)).result()
+    rows = server.scroll(Read(name, (VectorField(name="", dim=1, metric="dot"),)), None, len(values)).result()
     assert rows.metadata is not None
     found = [json.loads(text)["x"] for text in rows.metadata.to_pylist()]
     kept = [struct.pack("<d", a) == struct.pack("<d", b) for a, b in zip(values, found, strict=True)]
@@ -401,7 +333,7 @@ def test_packed_points_are_what_protobuf_writes() -> None:
         for dim in (1, 40, 700):
             c = collection("c", dim, vector=vector)
             batch = page(c, ids, metadata=PAYLOADS, valid=np.arange(len(ids)) % 3 != 1)
-            packed = wire.upsert_head("c") + b"".join(wire.pack_points(batch, c.vectors[0]))
+            packed = packing.upsert_head("c") + b"".join(packing.pack_points(batch, c))
             request = pb.UpsertPoints.FromString(packed)
             assert request.SerializeToString(deterministic=True) == official_request(batch, c).SerializeToString(
                 deterministic=True
@@ -571,7 +503,7 @@ def test_page_too_deep_for_protobuf_takes_its_payloads_from_rest() -> None:
     # What a decoder meets beyond a hundred levels: groups of one field in one another.
     answer = b"\x12" + bytes([2]) + b"\x0b" * 2
     request = pb.ScrollPoints(with_payload=pb.WithPayloadSelector(enable=True))
-    rows = found.rows(Read("c", VectorField(name="", dim=2, metric="dot")), request, answer, pb.ScrollResponse)
+    rows = found.rows(Read("c", (VectorField(name="", dim=2, metric="dot"),)), request, answer, pb.ScrollResponse)
     assert not request.with_payload.enable
     assert (rows.keys, rows.missing, rows.last) == ([1], [2], 2)
     assert rows.metadata is not None
@@ -705,7 +637,7 @@ class Script(backend.Backend):
     def count(self, read: Read) -> int:
         return 3
 
-    def set_passport(self, collection: str, text: str) -> None:
+    def set_metadata(self, collection: str, key: str, text: str | None) -> None:
         return None
 
     def filter(self, where: str | None) -> Any:
@@ -717,7 +649,7 @@ class Script(backend.Backend):
     def _unused(self, *args: Any) -> Any:
         raise AssertionError
 
-    names = aliases = get = create = drop = add_alias = upsert = remove = nearest = hint = _unused  # type: ignore[assignment]
+    names = aliases = all_aliases = get = create = drop = add_alias = upsert = remove = nearest = hint = _unused  # type: ignore[assignment]
 
 
 Script.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
@@ -829,45 +761,19 @@ def test_empty_collection_has_no_pages(place: Place, name: str) -> None:
 # ---- describe ----
 
 
-def make(official: QdrantClient, name: str, **config: Any) -> None:
-    config.setdefault("vectors_config", models.VectorParams(size=2, distance=models.Distance.DOT))
-    official.create_collection(name, **config)
-
-
 DENSE = models.VectorParams(size=2, distance=models.Distance.DOT)
 MULTI = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-
-
-@pytest.mark.parametrize(
-    ("config", "named"),
-    [
-        ({"vectors_config": {"a": DENSE, "b": DENSE}}, ["'a'", "'b'"]),
-        ({"sparse_vectors_config": {"words": models.SparseVectorParams()}}, ["sparse vector 'words'"]),
-        ({"vectors_config": {"cols": DENSE.model_copy(update={"multivector_config": MULTI})}}, ["multi vector 'cols'"]),
-        ({"vectors_config": DENSE.model_copy(update={"datatype": models.Datatype.UINT8})}, ["uint8"]),
-        ({"vectors_config": {"h": DENSE.model_copy(update={"datatype": models.Datatype.FLOAT16})}}, ["'h' of float16"]),
-    ],
-)
-def test_what_is_not_carried_yet_is_refused_by_name(
-    place: Place, official: QdrantClient, name: str, config: dict[str, Any], named: list[str]
-) -> None:
-    make(official, name, **config)
-    with source(place, name) as session, pytest.raises(NotRepresentable) as caught:
-        session.describe()
-    with source(place, name) as session, pytest.raises(NotRepresentable):
-        list(session.scan({}, None, 10))
-    assert all(part in str(caught.value) for part in named)
-    (summary,) = [s for s in CONNECTOR.collections(place) if s.name == name]
-    assert "not carried yet" in summary.detail
-    with CONNECTOR.open_target(place, name) as target, pytest.raises(NotRepresentable):
-        target.prepare(TargetPlan(collection=collection(name, 2), rows=1, if_exists="append"))
 
 
 def test_custom_sharding_and_deferred_points_are_noticed() -> None:
     info = facts()
     info.config.params.sharding_method = pb.Custom
     assert schema.unsupported(info, pb) == ["custom sharding"]
-    assert schema.unsupported(pb.CollectionInfo(), pb) == ["no vector at all"]
+    script = Script([], [info])
+    script.shard_keys = lambda name: ["eu", "7"]  # type: ignore[method-assign]
+    with pytest.raises(NotRepresentable, match=r"custom sharding \(shard keys: 'eu', '7'\)") as caught:
+        QdrantSource(script, "c", Selection()).describe()
+    assert "shard key" in caught.value.next
     later = facts()
     later.config.params.vectors_config.params.distance = 77
     assert schema.unsupported(later, pb) == ["vector '' with distance 77"]
@@ -899,10 +805,21 @@ def test_notes_tell_what_matters(place: Place, official: QdrantClient, name: str
     with source(place, name) as session:
         description = session.describe()
     notes = "\n".join(description.notes)
-    for part in ("strict mode is on", "max_query_limit=7", "quantised (scalar)", "'year'", repr(alias), "no passport"):
+    for part in (
+        "strict mode is on",
+        "max_query_limit=7",
+        "quantised (scalar)",
+        "'year'",
+        repr(alias),
+        "no passport",
+        "does not set it",
+    ):
         assert part in notes
     assert description.passport is None
-    assert description.collection.native["payload_indexes"] == {"year": "integer"}
+    native = description.collection.native
+    assert native["payload_indexes"]["year"]["type"] == "integer"
+    assert native["aliases"] == [alias]
+    assert native["strict_mode_config"]["max_query_limit"] == 7
     assert description.version
     with source(place, alias) as session:
         assert session.count() == 0
@@ -978,7 +895,7 @@ def test_if_exists(place: Place, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("other", "named"),
-    [({"dim": 5}, "dimension 4"), ({"metric": "l2"}, "metric 'dot'"), ({"vector": "v"}, "vector name ''")],
+    [({"dim": 5}, "dimension 4"), ({"metric": "l2"}, "metric 'dot'"), ({"vector": "v"}, r"vectors \[''\]")],
 )
 def test_existing_collection_that_does_not_fit_is_refused(
     place: Place, name: str, other: dict[str, Any], named: str
@@ -1013,7 +930,7 @@ def test_settings_are_typed_and_known(place: Place, official: QdrantClient, name
         "write_consistency_factor": "1", "hnsw_m": "24", "hnsw_ef_construct": "64", "hnsw_on_disk": "true",
         "hnsw_full_scan_threshold": "20000", "indexing_threshold": "0", "metric": "dot",
     }  # fmt: skip
-    assert set(chosen) - {"metric"} == set(schema.SETTINGS)
+    assert set(chosen) - {"metric"} == set(settings.SETTINGS)
     write(place, c, page(c, ["1"]), settings=chosen)
     config = official.get_collection(name).config
     assert config.params.vectors["v"].on_disk is True  # type: ignore[index]
@@ -1050,7 +967,14 @@ def test_names_that_qdrant_refuses(place: Place, bad: str) -> None:
         VectorField(name="", dim=4, metric="unknown"),
         VectorField(name="", dim=4, metric="dot", dtype="float64"),
         VectorField(name="", dim=65537, metric="dot"),
+        VectorField(name="", dim=4, metric="dot", dtype="int8"),
+        VectorField(name="", kind="binary", dtype="bit", dim=8, metric="hamming"),
         VectorField(name="", kind="sparse", metric="dot"),
+        VectorField(name="s", kind="sparse", metric="cosine"),
+        VectorField(name="s", kind="sparse", metric="dot", dtype="float16"),
+        VectorField(name="m", kind="multi", dim=4, metric="max_sim"),
+        VectorField(name="m", kind="multi", dim=4, metric="dot", dtype="float64"),
+        VectorField(name="a/b", kind="sparse", metric="dot"),
     ],
 )
 def test_plans_that_qdrant_cannot_hold(place: Place, field: VectorField) -> None:
@@ -1058,8 +982,6 @@ def test_plans_that_qdrant_cannot_hold(place: Place, field: VectorField) -> None
     with CONNECTOR.open_target(place, "never") as target:
         with pytest.raises(NotRepresentable):
             target.prepare(TargetPlan(collection=c, rows=0))
-        with pytest.raises(NotRepresentable):
-            target.prepare(TargetPlan(collection=replace(c, vectors=()), rows=0))
         assert target.describe() is None
 
 
@@ -1103,7 +1025,7 @@ def test_finish_sees_missing_records(place: Place, name: str) -> None:
 
 
 def test_finish_waits_nudges_and_reports() -> None:
-    script = Script([], [facts(status=pb.Grey), facts(status=pb.Yellow), facts()])
+    script = Script([], [facts(), facts(status=pb.Grey), facts(status=pb.Yellow), facts()])
     QdrantTarget(script, "c").finish({})
     assert script.nudges == 1
     red = facts(status=pb.Red)
@@ -1263,7 +1185,7 @@ def test_namespaces_are_a_usage_error(place: Place) -> None:
     [
         ("UNAVAILABLE", (), Unavailable),
         ("DEADLINE_EXCEEDED", (), Unavailable),
-        ("RESOURCE_EXHAUSTED", (("retry-after", "3"),), Unavailable),
+        ("RESOURCE_EXHAUSTED", (("retry-after", "3"),), Throttled),
         ("RESOURCE_EXHAUSTED", (("qdrant-insufficient-storage", "1"),), OutOfResources),
         ("INTERNAL", (), Unavailable),
         ("UNAUTHENTICATED", (), AuthenticationFailed),
@@ -1283,7 +1205,7 @@ def test_status_codes_become_typed_errors(
     found = server.server.translate(error, "reading")
     assert type(found) is kind
     assert "the server's text" in str(found)
-    assert getattr(found, "retry_after", None) == (3.0 if trailing and trailing[0][0] == "retry-after" else None)
+    assert getattr(found, "retry_after_s", None) == (3.0 if trailing and trailing[0][0] == "retry-after" else None)
 
 
 def test_versions_are_compared(server: ServerBackend) -> None:

@@ -9,7 +9,7 @@ Sources of facts: the protocol files in the ``qdrant_client`` package, and Qdran
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...errors import AuthenticationFailed, NotRepresentable, UsageError
 from ...model.capabilities import SourceCapabilities, TargetCapabilities
@@ -33,7 +33,13 @@ class QdrantFolderSource(QdrantSource):
 class QdrantFolderTarget(QdrantTarget):
     """A session that writes a local folder, which one process at a time can have open."""
 
-    capabilities: ClassVar[TargetCapabilities] = replace(QdrantTarget.capabilities, concurrency="handle", bounds={})
+    capabilities: ClassVar[TargetCapabilities] = replace(
+        QdrantTarget.capabilities,
+        concurrency="handle",
+        kinds=dict.fromkeys(("dense", "sparse", "multi"), frozenset({"float32"})),
+        bounds={},
+        dtype_bounds={},
+    )
 
 
 class QdrantConnector(Connector):
@@ -50,7 +56,9 @@ class QdrantConnector(Connector):
             Option("api-key", "The API key or token.", secret=True, env=("QDRANT_API_KEY",)),
             Option("grpc-port", "The port of the gRPC interface; one above the address's port by default."),
             Option("timeout-s", "Seconds after which a request counts as unanswered.", default="60"),
-            Option("index-wait-s", "Seconds to wait for the index at the end of an import.", default="600"),
+            Option(
+                "index-wait-s", "Seconds to wait for the index at the end of an import while it does not grow.", "600"
+            ),
             Option("prefix", "A path before the REST interface, where a proxy adds one."),
         ),
         where="a filter in the JSON of Qdrant's REST interface",
@@ -66,7 +74,7 @@ class QdrantConnector(Connector):
             backend.close()
 
     def _summary(self, backend: Backend, name: str) -> CollectionSummary:
-        from .schema import unsupported, vector_params
+        from .schema import unsupported
 
         try:
             info = backend.info(name)
@@ -77,9 +85,8 @@ class QdrantConnector(Connector):
             return CollectionSummary(name)
         found = unsupported(info, backend.pb)
         if found:
-            return CollectionSummary(name, rows, f"not carried yet: {'; '.join(found)}")
-        ((_, vector),) = vector_params(info).items()
-        return CollectionSummary(name, rows, f"{vector.size} x {backend.pb.Distance.Name(vector.distance).lower()}")
+            return CollectionSummary(name, rows, f"not carried: {'; '.join(found)}")
+        return CollectionSummary(name, rows, _vectors(info, backend.pb))
 
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
         kind = QdrantFolderSource if place.local else QdrantSource
@@ -92,6 +99,18 @@ class QdrantConnector(Connector):
 
     def recognises(self, path: str) -> bool:
         return recognises(path)
+
+
+def _vectors(info: Any, pb: Any) -> str:
+    """The vectors of a collection in a few words."""
+    from .settings import vector_params
+
+    parts = []
+    for name, vector in sorted(vector_params(info).items()):
+        size = f"n x {vector.size}" if vector.HasField("multivector_config") else str(vector.size)
+        parts.append(f"{name} {size} x {pb.Distance.Name(vector.distance).lower()}".strip())
+    parts += [f"{name} sparse".strip() for name in sorted(info.config.params.sparse_vectors_config.map)]
+    return ", ".join(parts) or "no vectors"
 
 
 def _backend(place: Place, *, write: bool) -> Backend:

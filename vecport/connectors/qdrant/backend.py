@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,15 +14,17 @@ import pyarrow as pa
 
 from ...errors import AuthenticationFailed, NotFound, Unavailable
 from ...model import canonical
-from ...model.collection import VectorField
+from ...model.collection import Collection, VectorField
 from ..base import TargetPlan
-from . import schema, wire
+from . import packing, schema, settings, vectors, wire
 from .client import Pending, Server
 from .wire import PointKey
 
 REQUEST_BYTES: Final = 16 << 20
 REQUESTS_IN_FLIGHT: Final = 4
 READ_ATTEMPTS: Final = 3
+#: A payload index of a large collection is built before the request is answered.
+INDEX_SECONDS: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class Rows:
     Attributes:
         keys: in the order of the answer.
         metadata: canonical JSON texts, None when payloads were not asked for.
-        vectors: a column of the collection's vector, None when vectors were not asked for.
+        vectors: columns by the vectors' names, None when vectors were not asked for.
         next: where the next page begins (that key is its first at most); None at the end.
         last: the last key that the listing named, None when it named none.
         missing: keys that were listed and could not be read any more.
@@ -40,7 +42,7 @@ class Rows:
 
     keys: list[PointKey]
     metadata: pa.Array[Any] | None = None
-    vectors: pa.Array[Any] | None = None
+    vectors: dict[str, pa.Array[Any]] | None = None
     next: PointKey | None = None
     last: PointKey | None = None
     missing: list[PointKey] = field(default_factory=list)
@@ -52,12 +54,12 @@ class Read:
 
     Attributes:
         collection: its name.
-        vector: the vector field to read with its payload; None for keys alone.
+        vectors: the vector fields to read with their payload, which may be none; None for keys alone.
         filter: in the backend's own form, None for all records.
     """
 
     collection: str
-    vector: VectorField | None
+    vectors: tuple[VectorField, ...] | None
     filter: Any = None
 
 
@@ -82,6 +84,9 @@ class Backend(ABC):
         keeps_metadata: collections have metadata.
         normalises: vectors for cosine come back as unit vectors.
         slices: filters know ``SliceCondition``.
+        skips: writes can leave records as they are that are there already.
+        tunes: collections have indexes and optimizers, whose settings matter.
+        datatypes: vectors are stored as the collection's settings say, and not simply as they were given.
         remarks: notes about the place itself.
     """
 
@@ -91,6 +96,9 @@ class Backend(ABC):
     keeps_metadata: bool = True
     normalises: bool = True
     slices: bool = False
+    skips: bool = True
+    tunes: bool = True
+    datatypes: bool = True
     remarks: tuple[str, ...] = ()
 
     @abstractmethod
@@ -141,13 +149,35 @@ class Backend(ABC):
     def add_alias(self, alias: str, collection: str) -> None:
         """Give a collection a further name."""
 
-    @abstractmethod
-    def set_passport(self, collection: str, text: str) -> None:
-        """Store the passport in the collection's metadata."""
+    def shard_keys(self, collection: str) -> list[str]:
+        """The keys of a collection with custom sharding, as text."""
+        return []
 
     @abstractmethod
-    def upsert(self, collection: str, field: VectorField, batch: pa.RecordBatch, rows: int) -> None:
-        """Write all records of a batch, ``rows`` at most in one request; they are applied when this returns."""
+    def all_aliases(self) -> list[str]:
+        """The further names of all collections there."""
+
+    @abstractmethod
+    def set_metadata(self, collection: str, key: str, text: str | None) -> None:
+        """Store a text in the collection's metadata; None removes the key."""
+
+    def set_optimizers(self, collection: str, values: Mapping[str, Any], timeout: float | None = None) -> None:  # noqa: B027
+        """Change fields of the optimizers' settings, where there are optimizers."""
+
+    def add_index(self, request: Any) -> None:  # noqa: B027
+        """Create a payload index from its ``CreateFieldIndexCollection``, where there are such indexes."""
+
+    @abstractmethod
+    def upsert(self, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, *, skip: bool) -> None:
+        """Write all records of a batch; they are applied when this returns.
+
+        Args:
+            name: the collection's name here.
+            collection: its schema.
+            batch: a page of it.
+            rows: in one request at most.
+            skip: leave records that are there already as they are.
+        """
 
     @abstractmethod
     def remove(self, collection: str, keys: Sequence[PointKey]) -> None:
@@ -180,6 +210,7 @@ class ServerBackend(Backend):
         self.text, self.version = server.place.text, server.version
         self.keeps_metadata = server.at_least(1, 16)
         self.slices = server.at_least(1, 19)
+        self.skips = server.at_least(1, 17)
 
     def close(self) -> None:
         self.server.close()
@@ -206,6 +237,9 @@ class ServerBackend(Backend):
 
     def create(self, plan: TargetPlan) -> None:
         self._change(self.server.collections.Create, schema.create_request(plan, self.pb), "creating")
+        later = self.pb.UpdateCollection(collection_name=plan.collection.name)
+        if settings.later_params(plan, later.params):
+            self._change(self.server.collections.Update, later, "setting up")
 
     def drop(self, collection: str) -> None:
         self._change(self.server.collections.Delete, self.pb.DeleteCollection(collection_name=collection), "deleting")
@@ -215,18 +249,42 @@ class ServerBackend(Backend):
         request = self.pb.ChangeAliases(actions=[self.pb.AliasOperations(create_alias=create)])
         self._change(self.server.collections.UpdateAliases, request, f"giving the alias {alias!r} to")
 
-    def set_passport(self, collection: str, text: str) -> None:
+    def shard_keys(self, collection: str) -> list[str]:
+        request = self.pb.ListShardKeysRequest(collection_name=collection)
+        reply = self.server.call(
+            self.server.collections.ListShardKeys, request, f"listing shard keys of {collection!r}"
+        )
+        keys = [found.key for found in reply.shard_keys]
+        return [key.keyword if key.WhichOneof("key") == "keyword" else str(key.number) for key in keys]
+
+    def all_aliases(self) -> list[str]:
+        reply = self.server.call(self.server.collections.ListAliases, self.pb.ListAliasesRequest(), "listing aliases")
+        return [a.alias_name for a in reply.aliases]
+
+    def set_metadata(self, collection: str, key: str, text: str | None) -> None:
         request = self.pb.UpdateCollection(collection_name=collection)
-        request.metadata[schema.PASSPORT_KEY].string_value = text
-        self._change(self.server.collections.Update, request, "storing the passport in")
+        if text is None:
+            request.metadata[key].null_value = self.pb.NULL_VALUE
+        else:
+            request.metadata[key].string_value = text
+        self._change(self.server.collections.Update, request, f"storing {key!r} in the metadata of")
+
+    def set_optimizers(self, collection: str, values: Mapping[str, Any], timeout: float | None = None) -> None:
+        diff = self.pb.OptimizersConfigDiff(**values)
+        request = self.pb.UpdateCollection(collection_name=collection, optimizers_config=diff)
+        self._change(self.server.collections.Update, request, "setting the optimizers of", timeout)
+
+    def add_index(self, request: Any) -> None:
+        doing = f"indexing {request.field_name!r} of {request.collection_name!r}"
+        self._applied(self.server.start(self.server.points.CreateFieldIndex, request, doing, INDEX_SECONDS))
 
     def nudge(self, collection: str) -> None:
         request = self.pb.UpdateCollection(collection_name=collection, optimizers_config=self.pb.OptimizersConfigDiff())
         self._change(self.server.collections.Update, request, "starting the optimizers of")
 
-    def _change(self, method: Any, request: Any, doing: str) -> None:
+    def _change(self, method: Any, request: Any, doing: str, timeout: float | None = None) -> None:
         name = getattr(request, "collection_name", "")
-        reply = self.server.call(method, request, f"{doing} {name!r}")
+        reply = self.server.call(method, request, f"{doing} {name!r}", timeout)
         if not reply.result:
             raise Unavailable(f"Qdrant at {self.text} did not finish {doing} {name!r}")
 
@@ -273,7 +331,7 @@ class ServerBackend(Backend):
         """
         from google.protobuf.message import DecodeError
 
-        if read.vector is None:
+        if read.vectors is None:
             response = kind.FromString(answer)
             return _listed(Rows([wire.key_of(point.id) for point in response.result]), response, response.result)
         try:
@@ -292,7 +350,7 @@ class ServerBackend(Backend):
         rows = Rows(
             keys=[wire.key_of(points[i].id) for i in kept],
             metadata=pa.array([texts[i] for i in kept], pa.binary()).cast(pa.string()),
-            vectors=wire.dense_column([points[i] for i in kept], read.vector),
+            vectors=_columns([points[i] for i in kept], read.vectors),
             missing=[wire.key_of(points[i].id) for i in sorted(missing)],
         )
         return _listed(rows, response, points)
@@ -354,20 +412,21 @@ class ServerBackend(Backend):
         return self.pb.PointId(num=key) if isinstance(key, int) else self.pb.PointId(uuid=key)
 
     def _payload(self, read: Read) -> Any:
-        return self.pb.WithPayloadSelector(enable=read.vector is not None)
+        return self.pb.WithPayloadSelector(enable=read.vectors is not None)
 
     def _vectors(self, read: Read) -> Any:
-        return self.pb.WithVectorsSelector(enable=read.vector is not None)
+        return self.pb.WithVectorsSelector(enable=read.vectors is not None)
 
     # -- writing -------------------------------------------------------------------------------
 
-    def upsert(self, collection: str, field: VectorField, batch: pa.RecordBatch, rows: int) -> None:
+    def upsert(self, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, *, skip: bool) -> None:
         under_way: deque[Pending] = deque()
+        head = packing.upsert_head(name, skip=skip)
         try:
-            for request in _requests(wire.upsert_head(collection), wire.pack_points(batch, field), rows):
+            for request in _requests(head, packing.pack_points(batch, collection), rows):
                 if len(under_way) == REQUESTS_IN_FLIGHT:
                     self._applied(under_way.popleft())
-                under_way.append(self.server.start(self.server.upsert, request, f"writing to {collection!r}"))
+                under_way.append(self.server.start(self.server.upsert, request, f"writing to {name!r}"))
             while under_way:
                 self._applied(under_way.popleft())
         finally:
@@ -378,7 +437,7 @@ class ServerBackend(Backend):
         """Wait for a write, and see that it was applied and not merely queued."""
         status = pending.result().result.status
         if status != self.pb.UpdateStatus.Completed:
-            name = schema.enum_name(self.pb.UpdateStatus, status)
+            name = settings.enum_name(self.pb.UpdateStatus.DESCRIPTOR, status)
             raise Unavailable(f"Qdrant at {self.text} took a write and has not applied it: {name}")
 
     def remove(self, collection: str, keys: Sequence[PointKey]) -> None:
@@ -413,6 +472,10 @@ class _ServerListing(Listing):
 
     def cancel(self) -> None:
         self._pending.cancel()
+
+
+def _columns(points: Sequence[Any], fields: Sequence[VectorField]) -> dict[str, pa.Array[Any]]:
+    return {field.name: vectors.column(points, field) for field in fields}
 
 
 def _listed(rows: Rows, response: Any, points: Sequence[Any]) -> Rows:

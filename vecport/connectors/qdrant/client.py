@@ -16,6 +16,8 @@ from ...errors import (
     NotFound,
     NotRepresentable,
     OutOfResources,
+    Throttled,
+    TooLarge,
     Unavailable,
     UsageError,
     VecportError,
@@ -150,8 +152,7 @@ class Server:
         """Turn a ``grpc.RpcError`` into the error that the pipelines know.
 
         Returns:
-            The error to raise. One from a rate limit has an attribute ``retry_after`` in seconds where the server
-            names a time.
+            The error to raise. ``Throttled`` carries the seconds that the server names.
         """
         code, text = error.code().name, str(error.details() or "")
         trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
@@ -160,11 +161,14 @@ class Server:
             return OutOfResources(what, why=text, safe="what was acknowledged is stored")
         if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return AuthenticationFailed(what, why=text, next=_KEY_HELP)
+        why = f"{code}: {text}"
+        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and _TOO_LARGE.search(text):
+            return TooLarge(what, why=why, next="choose fewer records in a request: --batch-size")
+        if code == "RESOURCE_EXHAUSTED":
+            named = str(trailing.get("retry-after", ""))
+            return Throttled(what, why=why, retry_after_s=float(named) if named.isdigit() else None)
         kind = _ERRORS.get(code, Unavailable)
-        translated = kind(what, why=f"{code}: {text}", next=self._hint(code) if kind is Unavailable else "")
-        if str(trailing.get("retry-after", "")).isdigit():
-            translated.retry_after = float(trailing["retry-after"])  # type: ignore[attr-defined]
-        return translated
+        return kind(what, why=why, next=self._hint(code) if kind is Unavailable else "")
 
     def _hint(self, code: str) -> str:
         if self.version or code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
@@ -226,6 +230,8 @@ class Server:
         return {_rest_key(record["id"]): record["payload"] or {} for record in records}
 
 
+#: What tonic and gRPC's own libraries say of a message above a limit.
+_TOO_LARGE: Final = re.compile(r"(?i)message (length )?(is )?(too large|larger than max)")
 _ERRORS: Final[dict[str, type[VecportError]]] = {
     "NOT_FOUND": NotFound,
     "ALREADY_EXISTS": AlreadyExists,

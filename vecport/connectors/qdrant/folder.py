@@ -26,11 +26,11 @@ import pyarrow as pa
 
 from ...errors import IntegrityError, Locked, NotFound, NotRepresentable
 from ...model import canonical
-from ...model.batch import dense_array
-from ...model.collection import VectorField
+from ...model.batch import dense_array, multi_array, sparse_array
+from ...model.collection import Collection, VectorField
 from ..address import Place
 from ..base import TargetPlan
-from . import schema, wire
+from . import packing, schema, settings
 from .backend import Backend, Listing, Read, Rows
 from .wire import PointKey
 
@@ -67,7 +67,7 @@ class FolderBackend(Backend):
     """A folder of local mode. Collections are opened on first use.
 
     Local mode stores vectors as they were given, and normalises those for cosine only in the memory of the process
-    that writes them.
+    that writes them; the datatypes of a collection are not heeded.
 
     Args:
         place: a ``qdrant:./folder`` address.
@@ -78,6 +78,8 @@ class FolderBackend(Backend):
     """
 
     normalises = False
+    tunes = False
+    datatypes = False
 
     def __init__(self, place: Place, *, write: bool) -> None:
         from qdrant_client import grpc as pb
@@ -138,13 +140,24 @@ class FolderBackend(Backend):
     def create(self, plan: TargetPlan) -> None:
         from qdrant_client import models
 
-        field = schema.plan_vector(plan)
-        schema.parse_settings(plan.settings)
-        params = models.VectorParams(size=field.dim, distance=models.Distance[schema.DISTANCES[field.metric].upper()])
+        collection = schema.check_plan(plan)
+        settings.parse_settings(plan.settings)
+        multi = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+        dense = {
+            v.name: models.VectorParams(
+                size=v.dim,
+                distance=models.Distance[schema.DISTANCES[v.metric].upper()],
+                multivector_config=multi if v.kind == "multi" else None,
+            )
+            for v in collection.vectors
+            if v.kind != "sparse"
+        }
+        sparse = {v.name: models.SparseVectorParams() for v in collection.vectors if v.kind == "sparse"}
         self._open().create_collection(
-            plan.collection.name,
-            vectors_config={field.name: params} if field.name else params,
-            metadata={schema.PASSPORT_KEY: schema.passport_text(plan.passport)},
+            collection.name,
+            vectors_config=dense[""] if set(dense) == {""} else dense,
+            sparse_vectors_config=sparse or None,
+            metadata={settings.PASSPORT_KEY: settings.passport_text(plan.passport)},
         )
 
     def drop(self, collection: str) -> None:
@@ -156,8 +169,11 @@ class FolderBackend(Backend):
         create = models.CreateAlias(collection_name=collection, alias_name=alias)
         self._open().update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
 
-    def set_passport(self, collection: str, text: str) -> None:
-        self._open().update_collection(collection, metadata={schema.PASSPORT_KEY: text})
+    def all_aliases(self) -> list[str]:
+        return list((_meta(self._folder) or {}).get("aliases", {}))
+
+    def set_metadata(self, collection: str, key: str, text: str | None) -> None:
+        self._open().update_collection(collection, metadata={key: text})
 
     def nudge(self, collection: str) -> None:
         return None
@@ -171,7 +187,7 @@ class FolderBackend(Backend):
         return int(self._open().count(read.collection, count_filter=read.filter, exact=True).count)
 
     def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Listing:
-        wanted = read.vector is not None
+        wanted = read.vectors is not None
         records, following = self._open().scroll(
             read.collection, read.filter, limit, offset=offset, with_payload=wanted, with_vectors=wanted
         )
@@ -181,26 +197,29 @@ class FolderBackend(Backend):
         return _Done(rows)
 
     def get(self, read: Read, keys: Sequence[PointKey]) -> Rows:
-        wanted = read.vector is not None
+        wanted = read.vectors is not None
         records = self._open().retrieve(read.collection, list(keys), with_payload=wanted, with_vectors=wanted)
         return _rows(read, records)
 
     # -- writing -------------------------------------------------------------------------------
 
-    def upsert(self, collection: str, field: VectorField, batch: pa.RecordBatch, rows: int) -> None:
+    def upsert(self, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, *, skip: bool) -> None:
         from qdrant_client import models
 
         # Local mode takes more than a server does; packing for a server refuses what only local mode takes.
-        for _ in wire.pack_points(batch, field):
+        for _ in packing.pack_points(batch, collection):
             pass
-        keys, matrix, present = wire.check_batch(batch, field)
-        vectors = iter(matrix.tolist())
+        keys, columns = packing.checked_keys(batch), collection.columns()
+        vectors = {v.name: _local(batch.column(columns[v.name]), v) for v in collection.vectors}
         points = []
-        for key, text, has in zip(keys, wire.texts_of(batch, "metadata"), present, strict=True):
-            vector: Any = {} if not has else {field.name: next(vectors)} if field.name else next(vectors)
-            points.append(models.PointStruct(id=key, vector=vector, payload=canonical.loads(text)))
+        for i, (key, text) in enumerate(zip(keys, packing.texts_of(batch, "metadata"), strict=True)):
+            own: Any = {name: values[i] for name, values in vectors.items() if values[i] is not None}
+            if set(vectors) == {""} and own:
+                own = own[""]
+            points.append(models.PointStruct(id=key, vector=own, payload=canonical.loads(text)))
+        mode = models.UpdateMode.INSERT_ONLY if skip else None
         for i in range(0, len(points), rows):
-            self._open().upsert(collection, points[i : i + rows], wait=True)
+            self._open().upsert(name, points[i : i + rows], wait=True, update_mode=mode)
 
     def remove(self, collection: str, keys: Sequence[PointKey]) -> None:
         from qdrant_client import models
@@ -229,33 +248,65 @@ class _Done(Listing):
 
 def _rows(read: Read, records: Sequence[Any]) -> Rows:
     keys: list[PointKey] = [record.id for record in records]
-    if read.vector is None:
+    if read.vectors is None:
         return Rows(keys)
     texts = [canonical.dumpb(record.payload or {}) for record in records]
     return Rows(
         keys,
         metadata=pa.array(texts, pa.binary()).cast(pa.string()),
-        vectors=_column([_vector(record.vector, read.vector.name) for record in records], read.vector),
+        vectors={v.name: _column([_vector(record.vector, v.name) for record in records], v) for v in read.vectors},
     )
 
 
 def _vector(vectors: Any, name: str) -> Any | None:
-    """A record's vector as a list of floats, None when it has none."""
+    """A record's vector in the client's form, None when it has none."""
     if isinstance(vectors, dict):
         return vectors.get(name)
     return None if name else vectors
 
 
+def _local(column: pa.Array[Any], field: VectorField) -> list[Any]:
+    """A vector column in the client's form, None where a record has none."""
+    from qdrant_client import models
+
+    rows: list[Any] = column.to_pylist()
+    if field.kind != "sparse":
+        return rows
+    return [None if row is None else models.SparseVector(**row) for row in rows]
+
+
 def _column(vectors: list[Any | None], field: VectorField) -> pa.Array[Any]:
-    dim = field.dim or 0
+    """Vectors in the client's form as a column of ``vector_type(field)``."""
     valid = np.array([vector is not None for vector in vectors], np.bool_)
+    present = [vector for vector in vectors if vector is not None]
+    mask = None if valid.all() else valid
+    if field.kind == "sparse":
+        return _sparse_column(present, field, valid, mask)
+    dim = field.dim or 0
+    rows = [row for vector in present for row in vector] if field.kind == "multi" else present
+    for row in rows:
+        if len(row) != dim:
+            raise IntegrityError(f"vector {field.name!r} has {len(row)} floats, the schema says {dim}")
+    flat = np.array(rows, np.float32).reshape(-1, dim)
+    if field.kind == "multi":
+        each = np.zeros(len(vectors), np.int64)
+        each[valid] = [len(vector) for vector in present]
+        return multi_array(flat, each, field, mask)
     matrix = np.zeros((len(vectors), dim), np.float32)
-    for i, vector in enumerate(vectors):
-        if vector is not None:
-            if len(vector) != dim:
-                raise IntegrityError(f"vector {field.name!r} has {len(vector)} floats, the schema says {dim}")
-            matrix[i] = vector
+    matrix[valid] = flat
     return dense_array(matrix, field, valid)
+
+
+def _sparse_column(
+    present: list[Any], field: VectorField, valid: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_] | None
+) -> pa.Array[Any]:
+    nnz = np.zeros(len(valid), np.int64)
+    nnz[valid] = [len(vector.indices) for vector in present]
+    indices = np.array([i for vector in present for i in sorted(vector.indices)], np.uint32)
+    values = np.array(
+        [x for vector in present for _, x in sorted(zip(vector.indices, vector.values, strict=True))], np.float32
+    )
+    return sparse_array(indices, values, nnz, field, mask)
 
 
 # ---- copying ----

@@ -1,4 +1,4 @@
-"""What a Qdrant collection is: its settings as vecport's schema, notes and passport, and a plan as its settings."""
+"""What a Qdrant collection is: its vectors as vecport's schema, its notes and passport, and a plan as a collection."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from typing import Any, Final
 from ...errors import NotRepresentable, UsageError
 from ...model.collection import Bound, Collection, VectorField
 from ..base import Json, TargetPlan
+from . import settings
+from .settings import LOAD_KEY, PASSPORT_KEY, passport_text, vector_params
 
 ID_KIND: Final = "int|uuid"
 ID_KINDS: Final = frozenset({"int", "uuid", ID_KIND})
-PASSPORT_KEY: Final = "vecport"
+#: Vectors of float32 for cosine are normalised in float32; those of float16 are rounded behind that.
 BOUND: Final = Bound(relative=1e-6, normalized=True)
+HALF_BOUND: Final = Bound(relative=5e-4, normalized=True)
 DISTANCES: Final = {"cosine": "Cosine", "dot": "Dot", "l2": "Euclid", "l1": "Manhattan"}
 METRICS: Final = {distance: metric for metric, distance in DISTANCES.items()}
+SPARSE_METRIC: Final = "dot"
+#: How vectors are stored, as dtypes; those of ``turbo`` come back from fewer bits than they were given with.
+DATATYPES: Final = {
+    "Default": "float32", "Float32": "float32", "Float16": "float16", "Uint8": "uint8",
+    "Turbo4": "float32", "Turbo8": "float32", "Turbo16": "float32",
+}  # fmt: skip
+STORED_AS: Final = {"float32": "", "float16": "Float16", "uint8": "Uint8"}
 
 MAX_DIM: Final = 65_536
 _FORBIDDEN = '<>:"/\\|?*\0\x1f'
-_EXACT_DATATYPES = ("Default", "Float32")
 
 
 # ---- reading ----
 
 
-def enum_name(enum: Any, number: int) -> str:
-    """The name of an enum's value, or the number itself when a later server made it up."""
-    return str(enum.Name(number)) if number in enum.values() else str(number)
-
-
-def vector_params(info: Any) -> dict[str, Any]:
-    """The ``VectorParams`` of a ``CollectionInfo`` by vector name; the unnamed vector is ``""``."""
-    config = info.config.params.vectors_config
-    if config.WhichOneof("config") == "params":
-        return {"": config.params}
-    return dict(config.params_map.map)
-
-
 def unsupported(info: Any, pb: Any) -> list[str]:
-    """What this collection has that vecport does not carry yet, each by name."""
+    """What this collection has that vecport does not carry, each by name."""
     params = info.config.params
-    found = [f"sparse vector {name!r}" for name in sorted(params.sparse_vectors_config.map)]
-    dense = vector_params(info)
-    for name, vector in sorted(dense.items()):
-        datatype = enum_name(pb.Datatype, vector.datatype)
-        if vector.HasField("multivector_config"):
-            found.append(f"multi vector {name!r}")
-        elif datatype not in _EXACT_DATATYPES:
+    found = []
+    for name, vector in sorted(vector_params(info).items()):
+        datatype = _enum(pb.Datatype, vector.datatype)
+        distance = _enum(pb.Distance, vector.distance)
+        if datatype not in DATATYPES:
             found.append(f"vector {name!r} of {datatype.lower()}")
-        elif (distance := enum_name(pb.Distance, vector.distance)) not in METRICS:
+        elif distance not in METRICS:
             found.append(f"vector {name!r} with distance {distance}")
-    if len(dense) > 1:
-        found.append(f"{len(dense)} dense vectors: {', '.join(map(repr, sorted(dense)))}")
-    if not dense and not found:
-        found.append("no vector at all")
+        elif vector.HasField("multivector_config"):
+            comparator = _enum(pb.MultiVectorComparator, vector.multivector_config.comparator)
+            if comparator != "MaxSim":
+                found.append(f"multivector {name!r} with comparator {comparator}")
     if params.sharding_method == pb.Custom:
         found.append("custom sharding")
     return found
 
 
-def read_collection(name: str, info: Any, pb: Any, *, normalises: bool = True) -> Collection:
+def _enum(enum: Any, number: int) -> str:
+    return settings.enum_name(enum.DESCRIPTOR, number)
+
+
+def read_collection(
+    name: str, info: Any, pb: Any, *, normalises: bool = True, datatypes: bool = True, aliases: list[str] | None = None
+) -> Collection:
     """The schema of a collection.
 
     Args:
@@ -68,52 +68,58 @@ def read_collection(name: str, info: Any, pb: Any, *, normalises: bool = True) -
         info: ``CollectionInfo``.
         pb: the module ``qdrant_client.grpc``.
         normalises: vectors for cosine come back as unit vectors.
+        datatypes: the collection's settings matter; a folder has no indexes, and stores vectors as they were given.
+        aliases: further names of it.
 
     Raises:
-        NotRepresentable: it has something that vecport does not carry yet.
+        NotRepresentable: it has something that vecport does not carry.
     """
     found = unsupported(info, pb)
     if found:
+        custom = info.config.params.sharding_method == pb.Custom
         raise NotRepresentable(
-            f"collection {name!r} has what vecport does not carry yet: {'; '.join(found)}",
-            why="one dense float32 vector a record is carried so far",
+            f"collection {name!r} has what vecport does not carry: {'; '.join(found)}",
+            why="where the user chooses shards, the same id may stand in several of them, and is no key"
+            if custom
+            else "it is not known what comes back of such a vector",
             safe="nothing was read or written",
+            next="bring the records of each shard key into a collection of its own, and export those"
+            if custom
+            else "use a later version of vecport",
         )
-    ((vector_name, vector),) = vector_params(info).items()
-    metric = METRICS[pb.Distance.Name(vector.distance)]
-    cosine = normalises and metric == "cosine"
-    field = VectorField(
-        name=vector_name,
-        dim=int(vector.size),
-        metric=metric,
-        normalized=cosine,
-        fidelity="bounded" if cosine else "exact",
-        bound=BOUND if cosine else None,
+    vectors = [
+        _dense_field(vector_name, vector, pb, normalises, datatypes)
+        for vector_name, vector in sorted(vector_params(info).items())
+    ]
+    sparse = sorted(info.config.params.sparse_vectors_config.map)
+    vectors += [VectorField(name=n, kind="sparse", metric=SPARSE_METRIC) for n in sparse]
+    return Collection(
+        name=name, id_kind=ID_KIND, vectors=tuple(vectors), native=settings.native(info, aliases or [], tuned=datatypes)
     )
-    return Collection(name=name, id_kind=ID_KIND, vectors=(field,), native=_native(info, vector, pb))
 
 
-def _native(info: Any, vector: Any, pb: Any) -> dict[str, Any]:
-    """Settings worth keeping, by an allow-list; informative."""
-    config = info.config
-    out: dict[str, Any] = {
-        "shard_number": config.params.shard_number,
-        "replication_factor": config.params.replication_factor,
-        "write_consistency_factor": config.params.write_consistency_factor,
-        "on_disk_payload": config.params.on_disk_payload,
-        "on_disk": vector.on_disk,
-        "hnsw_m": vector.hnsw_config.m if vector.hnsw_config.HasField("m") else config.hnsw_config.m,
-        "hnsw_ef_construct": vector.hnsw_config.ef_construct
-        if vector.hnsw_config.HasField("ef_construct")
-        else config.hnsw_config.ef_construct,
-        "indexing_threshold": config.optimizer_config.indexing_threshold,
-        "payload_indexes": {
-            key: enum_name(pb.PayloadSchemaType, index.data_type).lower()
-            for key, index in sorted(info.payload_schema.items())
-        },
-    }
-    kind = _quantization(info, vector)
-    return out | ({"quantization": kind} if kind else {})
+def _dense_field(name: str, params: Any, pb: Any, normalises: bool, datatypes: bool) -> VectorField:
+    metric = METRICS[pb.Distance.Name(params.distance)]
+    stored = pb.Datatype.Name(params.datatype)
+    dtype = DATATYPES[stored] if datatypes else "float32"
+    bound = bound_of(metric, dtype) if normalises else None
+    return VectorField(
+        name=name,
+        kind="multi" if params.HasField("multivector_config") else "dense",
+        dtype=dtype,
+        dim=int(params.size),
+        metric=metric,
+        normalized=bound is not None,
+        fidelity="quantised" if stored.startswith("Turbo") and datatypes else "bounded" if bound else "exact",
+        bound=bound,
+    )
+
+
+def bound_of(metric: str, dtype: str) -> Bound | None:
+    """How far a vector may be off that a server gives back; those of bytes are not normalised for cosine."""
+    if metric != "cosine" or dtype == "uint8":
+        return None
+    return HALF_BOUND if dtype == "float16" else BOUND
 
 
 def _quantization(info: Any, vector: Any) -> str:
@@ -123,15 +129,11 @@ def _quantization(info: Any, vector: Any) -> str:
 
 def read_passport(info: Any) -> tuple[Mapping[str, Json] | None, str]:
     """The passport in a collection's metadata, and a note when something stands there that cannot be read."""
-    if PASSPORT_KEY not in info.config.metadata:
-        return None, ""
     try:
-        passport = json.loads(info.config.metadata[PASSPORT_KEY].string_value)
-        if isinstance(passport, dict):
-            return passport, ""
+        return settings.read_own(info, PASSPORT_KEY), ""
     except ValueError:
-        pass
-    return None, f"the collection's metadata key {PASSPORT_KEY!r} holds no passport that can be read; it is left out"
+        note = f"the collection's metadata key {PASSPORT_KEY!r} holds no passport that can be read; it is left out"
+        return None, note
 
 
 def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str]:
@@ -144,7 +146,7 @@ def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str
         aliases: of the collection.
     """
     out: list[str] = []
-    status = enum_name(pb.CollectionStatus, info.status)
+    status = _enum(pb.CollectionStatus, info.status)
     if status != "Green":
         reason = f" ({info.optimizer_status.error})" if info.optimizer_status.error else ""
         out.append(f"the collection's status is {status.lower()}{reason}")
@@ -157,16 +159,25 @@ def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str
     strict = info.config.strict_mode_config
     if strict.enabled:
         limits = ", ".join(f"{f.name}={value}" for f, value in strict.ListFields() if f.name != "enabled")
-        out.append(f"strict mode is on: {limits or 'without limits'}")
+        out.append(f"strict mode is on: {limits or 'without limits'}; an import does not set it")
     for name, vector in vector_params(info).items():
         kind = _quantization(info, vector)
         if kind:
             out.append(f"vector {name!r} is quantised ({kind}) for search; the originals are kept and were read")
+        datatype = _enum(pb.Datatype, vector.datatype)
+        if datatype.startswith("Turbo"):
+            out.append(
+                f"vector {name!r} is stored as {datatype}: what was given is not kept, and what comes back is an"
+                " approximation"
+            )
     if info.payload_schema:
         keys = ", ".join(map(repr, sorted(info.payload_schema)))
-        out.append(f"payload indexes on {keys} are listed in the native settings; an import does not create them")
+        out.append(f"payload indexes on {keys} are kept, and made again by an import into Qdrant")
     if aliases:
-        out.append(f"aliases are not part of a dump: {', '.join(map(repr, sorted(aliases)))}")
+        names = ", ".join(map(repr, sorted(aliases)))
+        out.append(f"aliases are kept, and given again by an import into Qdrant where they are free: {names}")
+    if LOAD_KEY in info.config.metadata:
+        out.append("an import into this collection has not ended: its index is not built until the import goes on")
     if not metadata:
         out.append("this server keeps no collection metadata (it came with 1.16), so a passport has no place in it")
     return out
@@ -205,76 +216,50 @@ def parse_where(text: str | None, pb_filter: bool = True) -> Any:
 
 # ---- writing ----
 
-_COUNT = (1, 1 << 31)
-#: ``--set`` keys: the path of the field in ``CreateCollection`` or the vector's parameters, and its range or bool.
-SETTINGS: Final[dict[str, tuple[str, tuple[int, int] | None]]] = {
-    "hnsw_ef_construct": ("hnsw_config.ef_construct", (4, 1 << 31)),
-    "hnsw_full_scan_threshold": ("hnsw_config.full_scan_threshold", (0, 1 << 31)),
-    "hnsw_m": ("hnsw_config.m", (0, 1 << 31)),
-    "hnsw_on_disk": ("hnsw_config.on_disk", None),
-    "indexing_threshold": ("optimizers_config.indexing_threshold", (0, 1 << 31)),
-    "on_disk": ("vectors_config.params.on_disk", None),
-    "on_disk_payload": ("on_disk_payload", None),
-    "replication_factor": ("replication_factor", _COUNT),
-    "shard_number": ("shard_number", _COUNT),
-    "write_consistency_factor": ("write_consistency_factor", _COUNT),
-}
 
-
-def parse_settings(settings: Mapping[str, str]) -> dict[str, int | bool]:
-    """Check and type the user's ``--set`` choices; ``metric`` is the mapping's and passed over.
+def check_plan(plan: TargetPlan) -> Collection:
+    """The collection of a plan, checked against what a server takes.
 
     Raises:
-        UsageError: an unknown key (the known ones are listed), or a value of the wrong kind.
-    """
-    out: dict[str, int | bool] = {}
-    for key, text in settings.items():
-        if key == "metric":
-            continue
-        if key not in SETTINGS:
-            raise UsageError(f"--set {key}: Qdrant has no such setting", next=f"one of: {', '.join(sorted(SETTINGS))}")
-        bounds = SETTINGS[key][1]
-        if bounds is None:
-            if text.lower() not in ("true", "false"):
-                raise UsageError(f"--set {key}={text}: not a yes or no", next="true or false")
-            out[key] = text.lower() == "true"
-        elif text.isdecimal() and bounds[0] <= int(text) <= bounds[1]:
-            out[key] = int(text)
-        else:
-            raise UsageError(f"--set {key}={text}: not a number it takes", next=f"from {bounds[0]} to {bounds[1]:,}")
-    return out
-
-
-def plan_vector(plan: TargetPlan) -> VectorField:
-    """The one vector of a plan, checked against what a server takes.
-
-    Raises:
-        NotRepresentable: a name, kind, dtype, dimension or metric that Qdrant does not have, or not one vector.
+        NotRepresentable: a name, kind, dtype, dimension or metric that Qdrant does not have.
     """
     collection = plan.collection
     if collection.id_kind not in ID_KINDS:
         raise NotRepresentable(
             f"ids of kind {collection.id_kind}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs"
         )
-    if len(collection.vectors) != 1:
-        raise NotRepresentable(
-            f"collection {collection.name!r} has {len(collection.vectors)} vectors a record",
-            why="one dense float32 vector a record is carried so far",
-        )
-    field = collection.vectors[0]
-    if field.kind != "dense" or field.dtype != "float32":
-        raise NotRepresentable(f"vector {field.name!r} of kind {field.kind} and type {field.dtype} is not carried yet")
-    if not 1 <= (field.dim or 0) <= MAX_DIM:
-        raise NotRepresentable(f"vector {field.name!r} has {field.dim} dimensions", why=f"Qdrant takes 1 to {MAX_DIM}")
-    if field.metric not in DISTANCES:
-        raise NotRepresentable(f"metric {field.metric!r}", why=f"Qdrant has {', '.join(DISTANCES)}")
-    _check_name("collection", collection.name, len(collection.name), 255)
+    check_name("collection", collection.name, len(collection.name), 255)
+    for field in collection.vectors:
+        _check_vector(field)
+    return collection
+
+
+def _check_vector(field: VectorField) -> None:
+    what = f"vector {field.name!r}"
     if field.name:
-        _check_name("vector", field.name, len(field.name.encode()), 200)
-    return field
+        check_name("vector", field.name, len(field.name.encode()), 200)
+    if field.kind == "sparse":
+        if not field.name:
+            raise NotRepresentable("a sparse vector without a name", why="in Qdrant only a dense one can be without")
+        if field.dtype != "float32":
+            raise NotRepresentable(f"{what} is sparse and of {field.dtype}", why="Qdrant's are of float32")
+        if field.metric != SPARSE_METRIC:
+            raise NotRepresentable(f"{what}: metric {field.metric!r}", why="sparse vectors have dot alone in Qdrant")
+        return
+    if field.kind not in ("dense", "multi") or field.dtype not in STORED_AS:
+        raise NotRepresentable(f"{what} of kind {field.kind} and type {field.dtype}", why="Qdrant has no such vectors")
+    if not 1 <= (field.dim or 0) <= MAX_DIM:
+        raise NotRepresentable(f"{what} has {field.dim} dimensions", why=f"Qdrant takes 1 to {MAX_DIM}")
+    if field.metric not in DISTANCES:
+        raise NotRepresentable(f"{what}: metric {field.metric!r}", why=f"Qdrant has {', '.join(DISTANCES)}")
 
 
-def _check_name(what: str, name: str, size: int, limit: int) -> None:
+def check_name(what: str, name: str, size: int, limit: int) -> None:
+    """Refuse a name that a server would refuse.
+
+    Raises:
+        NotRepresentable: it has a character that names may not have, or is too long or empty.
+    """
     bad = sorted({c for c in name if c in _FORBIDDEN})
     if bad:
         raise NotRepresentable(f"{what} name {name!r}", why=f"Qdrant takes no {' '.join(map(repr, bad))} in a name")
@@ -285,28 +270,31 @@ def _check_name(what: str, name: str, size: int, limit: int) -> None:
 
 def create_request(plan: TargetPlan, pb: Any) -> Any:
     """The ``CreateCollection`` message for a plan."""
-    field = plan_vector(plan)
-    request = pb.CreateCollection(collection_name=plan.collection.name)
-    params = pb.VectorParams(size=field.dim, distance=pb.Distance.Value(DISTANCES[field.metric]))
-    for key, value in parse_settings(plan.settings).items():
-        *parents, last = SETTINGS[key][0].split(".")
-        message: Any = request
-        if parents[:1] == ["vectors_config"]:
-            message, parents = params, []
-        for parent in parents:
-            message = getattr(message, parent)
-        setattr(message, last, value)
-    if field.name:
-        request.vectors_config.params_map.map[field.name].CopyFrom(params)
+    collection = check_plan(plan)
+    request = pb.CreateCollection(collection_name=collection.name)
+    vectors = {f.name: _vector_params(f, pb) for f in collection.vectors if f.kind != "sparse"}
+    sparse = {f.name: pb.SparseVectorParams() for f in collection.vectors if f.kind == "sparse"}
+    settings.apply(request, plan, vectors, sparse)
+    if set(vectors) == {""}:
+        request.vectors_config.params.CopyFrom(vectors[""])
     else:
-        request.vectors_config.params.CopyFrom(params)
+        request.vectors_config.params_map.SetInParent()
+        for name, params in vectors.items():
+            request.vectors_config.params_map.map[name].CopyFrom(params)
+    for name, params in sparse.items():
+        request.sparse_vectors_config.map[name].CopyFrom(params)
     request.metadata[PASSPORT_KEY].string_value = passport_text(plan.passport)
+    request.metadata[LOAD_KEY].string_value = settings.created_text(plan.import_id)
     return request
 
 
-def passport_text(passport: Mapping[str, Json]) -> str:
-    """A passport as the text that is stored in the collection's metadata."""
-    return json.dumps(passport, sort_keys=True, ensure_ascii=False)
+def _vector_params(field: VectorField, pb: Any) -> Any:
+    params = pb.VectorParams(size=field.dim, distance=pb.Distance.Value(DISTANCES[field.metric]))
+    if STORED_AS[field.dtype]:
+        params.datatype = pb.Datatype.Value(STORED_AS[field.dtype])
+    if field.kind == "multi":
+        params.multivector_config.comparator = pb.MultiVectorComparator.Value("MaxSim")
+    return params
 
 
 def holds_passport(info: Any, passport: Mapping[str, Json]) -> bool:
@@ -315,22 +303,24 @@ def holds_passport(info: Any, passport: Mapping[str, Json]) -> bool:
     return PASSPORT_KEY in stored and stored[PASSPORT_KEY].string_value == passport_text(passport)
 
 
-def check_fit(plan: TargetPlan, info: Any, pb: Any) -> None:
+def check_fit(plan: TargetPlan, info: Any, pb: Any, *, datatypes: bool = True) -> None:
     """Refuse to write into an existing collection that cannot hold the plan's records.
 
     Raises:
-        NotRepresentable: another vector name, dimension or metric, or something that vecport does not carry yet.
+        NotRepresentable: other vectors, or of another kind, type, dimension or metric.
     """
-    field, name = plan_vector(plan), plan.collection.name
-    there = read_collection(name, info, pb).vectors[0]
-    for what, mine, theirs in (
-        ("vector name", field.name, there.name),
-        ("dimension", field.dim, there.dim),
-        ("metric", field.metric, there.metric),
-    ):
-        if mine != theirs:
+    collection = check_plan(plan)
+    there = {v.name: v for v in read_collection(collection.name, info, pb, datatypes=datatypes).vectors}
+    mine = {v.name: v for v in collection.vectors}
+    differences = [("vectors", sorted(mine), sorted(there))] if mine.keys() != there.keys() else []
+    for name in mine.keys() & there.keys():
+        of = f" of vector {name!r}" if name else ""
+        for what, attribute in (("dimension", "dim"), ("metric", "metric"), ("kind", "kind"), ("type", "dtype")):
+            differences.append((f"{what}{of}", getattr(mine[name], attribute), getattr(there[name], attribute)))
+    for what, ours, theirs in differences:
+        if ours != theirs:
             raise NotRepresentable(
-                f"collection {name!r} exists with {what} {theirs!r}, the import needs {mine!r}",
+                f"collection {collection.name!r} exists with {what} {theirs!r}, the import needs {ours!r}",
                 safe="nothing was written",
                 next="choose another name with -c, or --if-exists replace",
             )

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
-from ...errors import AuthenticationFailed, Incomplete, Unavailable, UsageError
+from ...errors import AuthenticationFailed, Incomplete, NotRepresentable, Unavailable, UsageError
 from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
-from ...model.collection import Collection, VectorField
+from ...model.collection import Collection
 from ..base import Description, Json, Page, Selection, Source
 from . import schema, wire
 from .backend import Backend, Read, Rows
@@ -29,18 +29,31 @@ _KEY_TYPE: Final = pa.schema([pa.field("id", pa.string(), False), pa.field("name
 def describe(backend: Backend, name: str, info: Any, count: int) -> Description:
     """A ``Description`` from a collection's ``CollectionInfo``."""
     passport, remark = schema.read_passport(info)
+    aliases, hidden = list[str](), ""
     try:
         aliases = backend.aliases(name)
     except AuthenticationFailed:
-        aliases = []
+        hidden = "this key may not list aliases, so that none are kept"
     notes = schema.notes(info, backend.pb, metadata=backend.keeps_metadata, aliases=aliases)
     return Description(
-        collection=schema.read_collection(name, info, backend.pb, normalises=backend.normalises),
+        collection=_collection(backend, name, info, aliases),
         count=count,
         passport=passport,
         version=backend.version,
-        notes=(*backend.remarks, *notes, *((remark,) if remark else ())),
+        notes=(*backend.remarks, *notes, *(text for text in (remark, hidden) if text)),
     )
+
+
+def _collection(backend: Backend, name: str, info: Any, aliases: list[str] | None = None) -> Collection:
+    try:
+        return schema.read_collection(
+            name, info, backend.pb, normalises=backend.normalises, datatypes=backend.datatypes, aliases=aliases
+        )
+    except NotRepresentable as error:
+        keys = backend.shard_keys(name) if info.config.params.sharding_method == backend.pb.Custom else []
+        if keys:
+            error.what += f" (shard keys: {', '.join(map(repr, keys))})"
+        raise
 
 
 @dataclass(slots=True)
@@ -108,8 +121,8 @@ class QdrantSource(Source):
 
     def _learn(self, info: Any) -> _Known:
         backend = self._backend
-        collection = schema.read_collection(self._name, info, backend.pb, normalises=backend.normalises)
-        read = Read(self._name, collection.vectors[0], backend.filter(self._selection.where))
+        collection = _collection(backend, self._name, info)
+        read = Read(self._name, collection.vectors, backend.filter(self._selection.where))
         strict = info.config.strict_mode_config
         limit = strict.max_query_limit if strict.enabled and strict.HasField("max_query_limit") else None
         self._known = _Known(collection, read, limit)
@@ -144,7 +157,7 @@ class QdrantSource(Source):
         known = self._knowledge()
         total = max(1, target_rows // SAMPLES_EACH) if self._backend.slices else 1
         slice_ = {"total": total, "index": 0} if total > 1 else {}
-        read = replace(known.read, vector=None, filter=self._sliced(known.read.filter, slice_))
+        read = replace(known.read, vectors=None, filter=self._sliced(known.read.filter, slice_))
         every = cut = target_rows // total
         seen = 0
         for rows in self._pages(read, None, None, max(64, KEY_PAGE // total)):
@@ -230,9 +243,8 @@ class QdrantSource(Source):
         return rows.next
 
     def _batch(self, known: _Known, rows: Rows) -> pa.RecordBatch:
-        field: VectorField = known.collection.vectors[0]
-        vectors = {} if rows.vectors is None else {field.name: rows.vectors}
-        return make_page(known.collection, ids=list(map(str, rows.keys)), metadata=rows.metadata, vectors=vectors)
+        ids = list(map(str, rows.keys))
+        return make_page(known.collection, ids=ids, metadata=rows.metadata, vectors=rows.vectors)
 
     # -- lookups -------------------------------------------------------------------------------
 
@@ -249,7 +261,7 @@ class QdrantSource(Source):
 
     def keys(self) -> Iterator[pa.RecordBatch]:
         known = self._knowledge()
-        for rows in self._pages(replace(known.read, vector=None), None, None, KEY_PAGE):
+        for rows in self._pages(replace(known.read, vectors=None), None, None, KEY_PAGE):
             if rows.keys:
                 ids = pa.array(list(map(str, rows.keys)), pa.string())
                 namespaces = pa.repeat(pa.scalar("", pa.string()), len(ids))
@@ -274,7 +286,7 @@ def _before(rows: Rows, stop: PointKey) -> Rows:
     return Rows(
         keep,
         metadata=None if rows.metadata is None else rows.metadata.slice(0, n),
-        vectors=None if rows.vectors is None else rows.vectors.slice(0, n),
+        vectors=None if rows.vectors is None else {k: v.slice(0, n) for k, v in rows.vectors.items()},
         last=last,
         missing=gone,
     )

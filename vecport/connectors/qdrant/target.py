@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,18 @@ import pyarrow as pa
 from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
-from ...model.collection import Collection
 from ..base import Description, Hit, Json, Mark, Target, TargetPlan
-from . import schema, wire
+from . import load, schema, settings, wire
 from .backend import Backend, Read
+from .settings import PASSPORT_KEY
 from .source import describe
 
 DELETE_ROWS: Final = 10_000
-#: How long ``finish`` waits for the optimizers; the index goes on being built behind that.
+#: How long ``finish`` waits for optimizers that show no progress; the index goes on being built behind that.
 SETTLE_SECONDS: Final = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
+DTYPES: Final = frozenset(schema.STORED_AS)
 METADATA: Final = MetadataRules(
     exact=frozenset(
         {
@@ -42,7 +44,7 @@ class QdrantTarget(Target):
     Args:
         backend: the place; closed with the session.
         collection: its name.
-        settle_seconds: how long ``finish`` waits for the optimizers.
+        settle_seconds: how long ``finish`` waits for optimizers that show no progress.
     """
 
     capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
@@ -50,15 +52,18 @@ class QdrantTarget(Target):
         id_text=False,
         id_int_min=0,
         id_int_max=wire.MAX_INT_KEY,
-        vectors=1,
+        vectors=256,
         unnamed_vector=True,
-        kinds={"dense": frozenset({"float32"})},
+        named_kinds=frozenset({"sparse"}),
+        kinds={"dense": DTYPES, "sparse": frozenset({"float32"}), "multi": DTYPES},
         metrics=frozenset(schema.DISTANCES),
+        kind_metrics={"sparse": frozenset({schema.SPARSE_METRIC})},
         metric_required=True,
         max_dim=schema.MAX_DIM,
         null_vectors=True,
         nonfinite_vectors=False,
         bounds={"cosine": schema.BOUND},
+        dtype_bounds={"float16": {"cosine": schema.HALF_BOUND}, "uint8": {}},
         native_document=False,
         native_namespace=False,
         metadata=METADATA,
@@ -66,6 +71,7 @@ class QdrantTarget(Target):
         ack="upsert",
         concurrency="processes",
         if_exists=frozenset({"create", "append", "replace"}),
+        on_conflict=frozenset({"replace", "skip"}),
         write_rows=1_000,
     )
 
@@ -73,6 +79,7 @@ class QdrantTarget(Target):
         self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
         self._plan: TargetPlan | None = None
         self._batch_limit: int | None = None
+        self._loading = False
 
     # -- the collection ------------------------------------------------------------------------
 
@@ -85,8 +92,7 @@ class QdrantTarget(Target):
     def prepare(self, plan: TargetPlan) -> None:
         if plan.if_exists not in self.capabilities.if_exists:
             raise UsageError(f"if-exists {plan.if_exists!r}", next="one of: append, create, replace")
-        schema.plan_vector(plan)
-        schema.parse_settings(plan.settings)
+        self._check(plan)
         info = self._backend.info(self._name)
         aliases: list[str] = []
         if info is not None and plan.if_exists == "replace" and not plan.resume:
@@ -98,15 +104,47 @@ class QdrantTarget(Target):
                 self._backend.add_alias(alias, self._name)
             self._check_created(plan)
         else:
-            schema.check_fit(plan, info, self._backend.pb)
+            schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
             if plan.if_exists == "create" and not plan.resume and (count := self.count()):
                 raise AlreadyExists(
                     f"collection {self._name!r} in {self._backend.text} has {count:,} records",
                     safe="nothing was written",
                     next="choose another name with -c, or --if-exists append, or --if-exists replace",
                 )
-            self._backend.set_passport(self._name, schema.passport_text(plan.passport))
+            self._backend.set_metadata(self._name, PASSPORT_KEY, settings.passport_text(plan.passport))
+        self._loading = load.begin(self._backend, plan, self._info())
         self.attach(plan)
+
+    def _check(self, plan: TargetPlan) -> None:
+        """Refuse a plan that cannot be carried out to its end, before anything is created."""
+        pb = self._backend.pb
+        schema.create_request(plan, pb)
+        for field in plan.collection.vectors:
+            if field.dtype not in self.capabilities.kinds[field.kind]:
+                raise NotRepresentable(
+                    f"vector {field.name!r} of {field.dtype}",
+                    why=f"{self._backend.text} stores {', '.join(sorted(self.capabilities.kinds[field.kind]))} alone",
+                    safe="nothing was written",
+                )
+        settings.later_params(plan, pb.CollectionParamsDiff())
+        settings.index_requests(plan, (), pb)
+        for alias in settings.wanted_aliases(plan):
+            schema.check_name("alias", alias, len(alias), 255)
+        if plan.on_conflict not in self.capabilities.on_conflict:
+            raise UsageError(f"on-conflict {plan.on_conflict!r}", next="one of: replace, skip")
+        if plan.on_conflict == "skip" and not self._backend.skips:
+            raise UsageError(
+                f"--on-conflict skip: {self._backend.text} is version {self._backend.version}",
+                why="servers before 1.17 replace records all the same",
+                safe="nothing was written",
+                next="leave --on-conflict out, or update the server",
+            )
+
+    def _info(self) -> Any:
+        info = self._backend.info(self._name)
+        if info is None:
+            raise self._backend.missing(self._name)
+        return info
 
     def _drop(self) -> list[str]:
         """Delete the collection; returns its aliases, which the server deletes with it."""
@@ -125,7 +163,7 @@ class QdrantTarget(Target):
         info = self._backend.info(self._name)
         if info is None:
             raise Unavailable(f"collection {self._name!r} was created and is not there")
-        schema.check_fit(plan, info, self._backend.pb)
+        schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
         if self._backend.keeps_metadata and not schema.holds_passport(info, plan.passport):
             raise NotRepresentable(
                 f"collection {self._name!r} was created without the passport",
@@ -133,24 +171,23 @@ class QdrantTarget(Target):
             )
 
     def attach(self, plan: TargetPlan) -> None:
-        info = self._backend.info(self._name)
-        if info is None:
-            raise self._backend.missing(self._name)
-        schema.check_fit(plan, info, self._backend.pb)
+        info = self._info()
+        schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
         strict = info.config.strict_mode_config
         limited = strict.enabled and strict.HasField("upsert_max_batchsize")
         self._batch_limit = strict.upsert_max_batchsize if limited else None
         self._plan = plan
 
-    def _planned(self) -> Collection:
+    def _planned(self) -> TargetPlan:
         if self._plan is None:
             raise UsageError("a target is written to after prepare or attach")
-        return self._plan.collection
+        return self._plan
 
     # -- records -------------------------------------------------------------------------------
 
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
-        collection = self._planned()
+        plan = self._planned()
+        collection = plan.collection
         if not batch.schema.remove_metadata().equals(page_schema(collection)):
             raise IntegrityError(
                 f"a batch for collection {self._name!r} has the columns {', '.join(batch.schema.names)}",
@@ -158,7 +195,7 @@ class QdrantTarget(Target):
                 safe="nothing of it was written",
             )
         rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
-        self._backend.upsert(self._name, collection.vectors[0], batch, rows)
+        self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
 
     def delete(self, ids: Sequence[str]) -> None:
         keys = [wire.parse_key(text) for text in ids]
@@ -174,42 +211,57 @@ class QdrantTarget(Target):
     # -- the end -------------------------------------------------------------------------------
 
     def finish(self, passport: Mapping[str, Json]) -> None:
+        plan = self._plan
+        info = self._info()
+        # What another import has written down is not this one's.
+        mine = plan is not None and load.is_mine(plan, info)
+        made = plan is not None and load.created(self._backend, plan, info)
+        if plan is not None and made:
+            load.restore_indexes(self._backend, plan, info)
+        if plan is not None and mine:
+            load.end(self._backend, self._name, settings.parse_settings(plan.settings))
+        self._loading = False
         self._settle()
         count = self.count()
-        plan = self._plan
         if plan is not None and plan.if_exists != "append" and count < plan.rows:
             raise Incomplete(
                 f"collection {self._name!r} has {count:,} records, {plan.rows:,} were to be written",
                 safe="the dump is untouched",
                 next="run the same import again",
             )
-        self._backend.set_passport(self._name, schema.passport_text(passport))
+        if plan is not None and made:
+            load.restore_aliases(self._backend, plan)
+        if mine:
+            load.forget(self._backend, self._name, self._info())
+        self._backend.set_metadata(self._name, PASSPORT_KEY, settings.passport_text(passport))
 
     def _settle(self) -> None:
-        """Wait until the optimizers are idle, or the time is up and every record is visible.
+        """Wait until the optimizers are idle, or have shown no progress for some time and every record is visible.
 
         Raises:
             VecportError: the optimizers have failed.
             Unavailable: records are still hidden behind the optimizers when the time is up.
         """
         deadline, pause, nudged = time.monotonic() + self._settle_seconds, _FIRST_PAUSE, False
+        progress: tuple[int, ...] = ()
         while True:
-            info = self._backend.info(self._name)
-            if info is None:
-                raise self._backend.missing(self._name)
-            status = schema.enum_name(self._backend.pb.CollectionStatus, info.status)
-            deferred = info.update_queue.deferred_points
+            info = self._info()
+            status = settings.enum_name(self._backend.pb.CollectionStatus.DESCRIPTOR, info.status)
+            deferred, queued = info.update_queue.deferred_points, info.update_queue.length
             if status == "Red":
                 raise VecportError(
                     f"collection {self._name!r}: the optimizers have failed",
                     why=info.optimizer_status.error,
                     safe="what was acknowledged is stored",
                 )
-            if status == "Green" and not deferred and not info.update_queue.length:
+            if status == "Green" and not deferred and not queued:
                 return
             if status == "Grey" and not nudged:
                 self._backend.nudge(self._name)
                 nudged = True
+            seen = (info.indexed_vectors_count, info.segments_count, deferred, queued)
+            if seen != progress:
+                progress, deadline = seen, time.monotonic() + self._settle_seconds
             if time.monotonic() >= deadline:
                 break
             threading.Event().wait(pause)
@@ -234,8 +286,13 @@ class QdrantTarget(Target):
         first = self._backend.scroll(Read(self._name, None), None, 1).result().keys
         if not first:
             return ""
-        (vector,) = schema.vector_params(info)
-        return self._backend.hint(self._name, vector, first[0])
+        vectors = sorted([*settings.vector_params(info), *info.config.params.sparse_vectors_config.map])
+        return self._backend.hint(self._name, vectors[0], first[0]) if vectors else ""
 
     def close(self) -> None:
+        if self._loading:
+            self._loading = False
+            # The load may go on later, and finds what it needs in the collection.
+            with contextlib.suppress(VecportError):
+                load.end(self._backend, self._name, {}, load.CLOSE_SECONDS)
         self._backend.close()

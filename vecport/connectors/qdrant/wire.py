@@ -1,29 +1,22 @@
-"""Points of Qdrant's gRPC interface to columns and back, without a Python object for any float.
+"""Ids and payloads of Qdrant's gRPC interface: messages to canonical JSON, and metadata texts to packed messages.
 
-Field numbers are those of ``points.proto`` and ``json_with_int.proto`` in the ``qdrant_client`` package. A packed
-``repeated float`` is a tag, a length and raw little-endian float32, so that a vector is copied as one block both
-ways: out of a message by serialising its ``DenseVector``, into a request by packing the point's bytes here.
+Field numbers are those of ``points.proto`` and ``json_with_int.proto`` in the ``qdrant_client`` package.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import isfinite
 from operator import lt
 from struct import Struct
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from ...errors import IntegrityError, NotRepresentable
+from ...errors import NotRepresentable
 from ...model import canonical
-from ...model.batch import dense_array, dense_matrix
-from ...model.collection import VectorField
+from .proto import block, size, varint
 
 PointKey = int | str
 """An id of Qdrant: an unsigned 64-bit integer, or a UUID as lower-case text with hyphens."""
@@ -36,8 +29,6 @@ INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 #: more, each array two. Servers take deeper payloads, which no client can read by gRPC then.
 MESSAGES_LEFT: Final = 96
 _OBJECT, _ARRAY = 3, 2
-#: Squared lengths above this overflow the float32 sum by which Qdrant normalises; the vector would become zeros.
-MAX_SQUARED: Final = 1e38
 
 _INT: Final = re.compile(r"(?:0|[1-9][0-9]{0,19})\Z")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -152,62 +143,6 @@ def as_shown_by_grpc(value: Any) -> Any:
     return float(value) if isinstance(value, int) and value > INT64_MAX else value
 
 
-# ---- reading: vectors ----
-
-
-def dense_column(points: Sequence[Any], field: VectorField) -> pa.Array[Any]:
-    """The vectors of points as a column.
-
-    Args:
-        points: ``RetrievedPoint`` messages that were read with this one vector.
-        field: the dense float32 field.
-
-    Returns:
-        ``vector_type(field)``, null where a point has no vector.
-
-    Raises:
-        IntegrityError: a vector of another length or kind than the collection's schema says.
-    """
-    dim = field.dim or 0
-    header = _dense_header(dim)
-    size = len(header) + 4 * dim
-    blocks = _blocks(points, field.name)
-    if set(map(len, blocks)) == {size}:
-        raw = np.frombuffer(b"".join(blocks), np.uint8).reshape(len(blocks), size)
-        if (raw[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
-            return dense_array(np.ascontiguousarray(raw[:, len(header) :]).view("<f4"), field)
-    rows = [_floats(point, block, header, dim, field.name) for point, block in zip(points, blocks, strict=True)]
-    valid = np.array([row is not None for row in rows], np.bool_)
-    matrix = np.zeros((len(rows), dim), "<f4")
-    if valid.any():
-        matrix[valid] = np.frombuffer(b"".join(row for row in rows if row is not None), "<f4").reshape(-1, dim)
-    return dense_array(matrix, field, valid)
-
-
-def _blocks(points: Sequence[Any], name: str) -> list[bytes]:
-    """The serialised ``DenseVector`` of each point, empty where the vector is missing or in the old fields."""
-    if not name:
-        return [point.vectors.vector.dense.SerializeToString() for point in points]
-    return [point.vectors.vectors.vectors[name].dense.SerializeToString() for point in points]
-
-
-def _floats(point: Any, block: bytes, header: bytes, dim: int, name: str) -> bytes | None:
-    """The 4 x dim bytes of one point's vector, None when it has none."""
-    if not block:
-        vectors = point.vectors
-        vector = vectors.vectors.vectors[name] if name else vectors.vector
-        if vector.WhichOneof("vector") is None and not vector.HasField("indices") and not len(vector.data):
-            return None
-        # Servers before 1.16 fill the fields that are deprecated now.
-        block = b"" if vector.HasField("indices") or vector.HasField("vectors_count") else vector.SerializeToString()
-    if len(block) == len(header) + 4 * dim and block.startswith(header):
-        return block[len(header) :]
-    raise IntegrityError(
-        f"point {key_of(point.id)}: its vector {name!r} is not {dim} floats, as the collection's schema says",
-        safe="nothing was written",
-    )
-
-
 # ---- writing: numbers ----
 
 
@@ -233,28 +168,7 @@ def survives(value: float) -> bool:
     return result == abs(value)
 
 
-# ---- writing: protobuf ----
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_size: Final = lru_cache(maxsize=1 << 14)(_varint)
-
-
-def _block(tag: bytes, content: bytes) -> bytes:
-    return tag + _size(len(content)) + content
-
-
-def _dense_header(dim: int) -> bytes:
-    """What stands before the floats of a serialised ``DenseVector``."""
-    return b"\x0a" + _size(4 * dim)
+# ---- writing: payloads ----
 
 
 def _pack_value(value: Any, room: int) -> bytes:
@@ -262,12 +176,12 @@ def _pack_value(value: Any, room: int) -> bytes:
     kind = type(value)
     if kind is str:
         raw: bytes = value.encode()
-        return b"\x22" + _size(len(raw)) + raw
+        return b"\x22" + size(len(raw)) + raw
     if kind is bool:
         return b"\x28\x01" if value else b"\x28\x00"
     if kind is int:
         if INT64_MIN <= value <= INT64_MAX:
-            return b"\x18" + _varint(value & MAX_INT_KEY)
+            return b"\x18" + varint(value & MAX_INT_KEY)
         why = "the integers of a payload have 63 bits and a sign"
         raise NotRepresentable(f"an integer of {value.bit_length()} bits", why=why)
     if kind is float:
@@ -290,23 +204,23 @@ def _pack_value(value: Any, room: int) -> bytes:
             "objects and arrays nest too deep", why="what gRPC carries ends at 33 objects or 49 arrays in one another"
         )
     if kind is dict:
-        return _block(b"\x32", b"".join([_block(b"\x0a", _entry(key, item, room)) for key, item in value.items()]))
-    return _block(b"\x3a", b"".join([_block(b"\x0a", _pack_value(item, room)) for item in value]))
+        return block(b"\x32", b"".join([block(b"\x0a", _entry(key, item, room)) for key, item in value.items()]))
+    return block(b"\x3a", b"".join([block(b"\x0a", _pack_value(item, room)) for item in value]))
 
 
 @lru_cache(maxsize=4096)
 def _key_head(key: str) -> bytes:
     """What stands before the value in an entry of ``map<string, Value>``."""
-    return _block(b"\x0a", key.encode()) + b"\x12"
+    return block(b"\x0a", key.encode()) + b"\x12"
 
 
 def _entry(key: str, value: Any, room: int) -> bytes:
     """An entry of ``map<string, Value>``."""
     packed = _pack_value(value, room)
-    return _key_head(key) + _size(len(packed)) + packed
+    return _key_head(key) + size(len(packed)) + packed
 
 
-def _pack_payload(key: PointKey, text: str) -> bytes:
+def pack_payload(key: PointKey, text: str) -> bytes:
     """The payload of a ``PointStruct`` from metadata text."""
     parts: list[bytes] = []
     for name, value in canonical.loads(text).items():
@@ -316,7 +230,7 @@ def _pack_payload(key: PointKey, text: str) -> bytes:
             raise _refused(key, name, NotRepresentable("a string with lone surrogates is not UTF-8")) from None
         except NotRepresentable as error:
             raise _refused(key, name, error) from None
-        parts += (b"\x1a", _size(len(entry)), entry)
+        parts += (b"\x1a", size(len(entry)), entry)
     return b"".join(parts)
 
 
@@ -326,107 +240,8 @@ def _refused(key: PointKey, name: str, error: NotRepresentable) -> NotRepresenta
     )
 
 
-def _pack_id(key: PointKey) -> bytes:
+def pack_id(key: PointKey) -> bytes:
     """The id of a ``PointStruct``."""
     if isinstance(key, int):
-        return _block(b"\x0a", b"\x08" + _varint(key))
+        return block(b"\x0a", b"\x08" + varint(key))
     return b"\x0a\x26\x12\x24" + key.encode()
-
-
-def _vector_head(field: VectorField) -> bytes:
-    """What stands before the floats in the ``vectors`` of a ``PointStruct``: always the same for one field."""
-    floats = 4 * (field.dim or 0)
-    layers: list[Callable[[int], bytes]] = [
-        lambda size: b"\x0a" + _size(size),  # DenseVector.data
-        lambda size: b"\xaa\x06" + _size(size),  # Vector.dense
-    ]
-    if field.name:
-        named = _block(b"\x0a", field.name.encode())
-        layers += [
-            lambda size: named + b"\x12" + _size(size),  # entry of NamedVectors.vectors
-            lambda size: b"\x0a" + _size(size),  # NamedVectors.vectors
-            lambda size: b"\x12" + _size(size),  # Vectors.vectors
-        ]
-    else:
-        layers.append(lambda size: b"\x0a" + _size(size))  # Vectors.vector
-    layers.append(lambda size: b"\x22" + _size(size))  # PointStruct.vectors
-    head = b""
-    for layer in layers:
-        head = layer(len(head) + floats) + head
-    return head
-
-
-#: ``vectors`` of a ``PointStruct`` without any vector; the server refuses a point in which the field is absent.
-_NO_VECTORS: Final = b"\x22\x02\x12\x00"
-
-
-def texts_of(batch: pa.RecordBatch, column: str) -> list[str]:
-    """A text column without nulls."""
-    return cast(list[str], batch.column(column).to_pylist())
-
-
-def check_batch(batch: pa.RecordBatch, field: VectorField) -> tuple[list[PointKey], npt.NDArray[Any], list[bool]]:
-    """Refuse what Qdrant cannot hold, before anything of the batch is sent.
-
-    Args:
-        batch: a page of the target's collection.
-        field: its vector field.
-
-    Returns:
-        The keys, the (m, dim) float32 matrix of the present vectors, and for each record whether it has one.
-
-    Raises:
-        NotRepresentable: an id that is none of Qdrant's, a namespace, a document, or a vector that is not finite or
-            too long to be normalised.
-    """
-    texts = texts_of(batch, "id")
-    parsed = [parse_key(text) for text in texts]
-    for text, key in zip(texts, parsed, strict=True):
-        if key is None:
-            raise NotRepresentable(f"id {text!r}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs")
-    if any(batch.column("namespace").to_pylist()):
-        raise NotRepresentable("a namespace", why="Qdrant has no namespaces")
-    if batch.column("document").null_count != len(batch):
-        raise NotRepresentable("a document", why="Qdrant has no place for documents beside the payload")
-    matrix, valid = dense_matrix(batch.column(4), field)
-    _check_finite(matrix, field, texts, valid)
-    return [key for key in parsed if key is not None], matrix, valid.tolist()
-
-
-def _check_finite(matrix: npt.NDArray[Any], field: VectorField, texts: list[str], valid: npt.NDArray[np.bool_]) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = np.einsum("ij,ij->i", matrix, matrix)
-    bad, why = ~np.isfinite(squared), "NaN and infinities have no place in a vector"
-    if bad.any():
-        bad = ~np.isfinite(matrix).all(axis=1)
-    if not bad.any() and field.metric == "cosine":
-        bad, why = ~(squared <= MAX_SQUARED), "its length overflows when Qdrant normalises it"
-    if bad.any():
-        text = np.array(texts, object)[valid][bad][0]
-        raise NotRepresentable(
-            f"record {text}: its vector cannot be stored", why=why, safe="this row group was not sent"
-        )
-
-
-def pack_points(batch: pa.RecordBatch, field: VectorField) -> Iterator[bytes]:
-    """Each record of a page as a packed element of ``UpsertPoints.points``, tag and length included.
-
-    Raises:
-        NotRepresentable: see ``check_batch``; also a metadata value that Qdrant does not hold exactly.
-    """
-    keys, matrix, present = check_batch(batch, field)
-    floats = np.ascontiguousarray(matrix, "<f4").tobytes()
-    width, head, at = 4 * (field.dim or 0), _vector_head(field), 0
-    for key, text, has in zip(keys, texts_of(batch, "metadata"), present, strict=True):
-        parts = [_pack_id(key), _pack_payload(key, text)]
-        if has:
-            parts += [head, floats[at : at + width]]
-            at += width
-        else:
-            parts.append(_NO_VECTORS)
-        yield b"\x1a" + _size(sum(map(len, parts))) + b"".join(parts)
-
-
-def upsert_head(collection: str) -> bytes:
-    """What stands before the points of an ``UpsertPoints`` request that waits until they are applied."""
-    return _block(b"\x0a", collection.encode()) + b"\x10\x01"

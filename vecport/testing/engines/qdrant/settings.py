@@ -16,6 +16,7 @@ from .errors import bad_input, invalid, invalid_body, unimplemented
 FORBIDDEN_IN_NAMES = '<>:"/\\|?*\0\x1f'
 MAX_NAME_LENGTH = 255
 MAX_VECTOR_SIZE = 65536
+NO_VECTOR = "no vector"
 
 _LIMITS: dict[str, tuple[float, float | None]] = {
     "hnsw_config.ef_construct": (4, None),
@@ -80,6 +81,8 @@ def config_in(request: pb.CreateCollection) -> pb.CollectionConfig:
     config.wal_config.MergeFrom(request.wal_config)
     for vector in _vector_params(params.vectors_config).values():
         _check_vector(vector)
+    if "" in params.sparse_vectors_config.map:
+        raise bad_input("Sparse vector name cannot be empty")
     return config
 
 
@@ -123,6 +126,9 @@ def edge_config(config: pb.CollectionConfig) -> edge.EdgeConfig:
     params = config.params
     vectors = {name: _edge_vector(item) for name, item in _vector_params(params.vectors_config).items()}
     sparse = {name: _edge_sparse(item) for name, item in params.sparse_vectors_config.map.items()}
+    if not vectors and not sparse:
+        # A server takes a collection without vectors; the engine needs one, which no point ever has.
+        sparse = {NO_VECTOR: edge.EdgeSparseVectorParams()}
     return edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse)
 
 
