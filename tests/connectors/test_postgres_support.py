@@ -124,7 +124,7 @@ def pump(table: str, **options: str) -> str:
     """Take a table through pages into a new one; return its name."""
     collection, batches = pages(table, **options)
     copy = fresh("copy")
-    load(renamed(collection, copy), batches)
+    load(renamed(collection, copy), batches, native=collection.native)
     return copy
 
 

@@ -251,10 +251,9 @@ def test_a_repeated_mark_is_one_copy() -> None:
         for session in (first, second, first):
             session.write(page, Mark(SHARD, 0))
         assert first.acknowledged() == second.acknowledged() == {Mark(SHARD, 0)}
-        # The mark decides, not the rows.
-        with pytest.raises(IntegrityError, match="same key"):
-            second.write(page, Mark(SHARD, 1))
-        assert first.acknowledged() == {Mark(SHARD, 0)}
+        # Under another mark the same keys are a conflict, and are replaced.
+        second.write(page, Mark(SHARD, 1))
+        assert first.acknowledged() == {Mark(SHARD, 0), Mark(SHARD, 1)}
         assert first.count() == 5
 
 

@@ -94,10 +94,64 @@ HARD: dict[str, list[str]] = {
     "int8[]": ["{9223372036854775807,-9223372036854775808,9007199254740993}"],
     "float4[]": ["{0.1,NaN,Infinity,-0,1.4e-45,NULL}", "{{0.1,NaN}}"],
     "float8[]": ["{0.1,NaN,-Infinity,-0,5e-324,1e16,NULL}", "{}", "[3:4]={NaN,1e16}"],
+    "time": ["00:00:00", "24:00:00", "12:34:56.789012"],
+    "time(2)": ["12:34:56.789"],
+    "timetz": ["00:00:00+00", "12:34:56.7-15:59", "24:00:00+05:30"],
+    "timetz(0)": ["12:34:56.7+01"],
+    "interval": ["0", "1 day", "24:00:00", "-1 mon 3 days -04:05:06.789", "178000000 years", "infinity",
+                 "1 year 2 mons"],
+    "interval(3)": ["1.23456 s"],
+    "interval year to month": ["3 years 2 mons"],
+    "interval day to second(2)": ["5 days 01:02:03.456"],
+    "interval hour": ["1 day 05:00:00"],
+    "bit(1)": ["0", "1"],
+    "bit(11)": ["01010101011"],
+    "varbit": ["", "1", "0101010101010101010"],
+    "varbit(5)": ["", "10101"],
+    "inet": ["192.168.1.1", "192.168.1.1/24", "::1", "2001:db8::ff/64"],
+    "cidr": ["192.168.1.0/24", "::/0"],
+    "macaddr": ["08:00:2b:01:02:03"],
+    "macaddr8": ["08:00:2b:01:02:03:04:05"],
+    "money": ["0", "-1234567.89", "92233720368547758.07"],
+    "oid": ["0", "4294967295"],
+    "name": ["", "a'b\"c", "x" * 63],
+    '"char"': ["a", "'", "\\377"],
+    "pg_lsn": ["0/0", "FFFFFFFF/FFFFFFFF"],
+    "xid8": ["18446744073709551615"],
+    "pg_snapshot": ["10:20:10,14,15"],
+    "tsvector": ["", "'a':1A 'cat':2,3B 'it''s' 'x y'"],
+    "tsquery": ["'a' & !'b' | 'c':*A"],
+    "jsonpath": ['$."a"[*]?(@ > 1)'],
+    "point": ["(0.1,-0)", "(Infinity,NaN)"],
+    "line": ["{1,-1,0.5}"],
+    "lseg": ["[(0,0),(1,0.1)]"],
+    "box": ["(1,1),(0,0)"],
+    "path": ["((0,0),(1,1))", "[(0,0),(1,1)]"],
+    "polygon": ["((0,0),(1,1),(2,0))"],
+    "circle": ["<(0.1,0),5>"],
+    "int4range": ["empty", "(,)", "[1,5)"],
+    "int8range": ["[9223372036854775800,)"],
+    "numrange": ["(0.10,1.500]"],
+    "daterange": ["[2024-01-01,infinity)"],
+    "tsrange": ['["2024-01-01 00:00:00.5",infinity]'],
+    "tstzrange": ['["0044-03-15 00:00:00+00 BC",]'],
+    "int4multirange": ["{}", "{[1,2),[5,9)}"],
+    "tstzmultirange": ['{["2024-01-01 00:00:00+00","2024-02-01 00:00:00+00")}'],
+    "uuid[]": ["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}"],
+    "bytea[]": ['{"\\\\x00ff",NULL}'],
+    "jsonb[]": ['{"{\\"a\\": 1.50}",NULL,"null"}'],
+    "numeric[]": ["{1.50,NaN,NULL}", "[2:3]={0.00,1e30}"],
+    "numeric(5,2)[]": ["{{1.5},{2}}"],
+    "date[]": ["{infinity,0044-03-15 BC}"],
+    "timestamptz(1)[]": ['{"2024-01-01 00:00:00.55+00"}'],
+    "bool[]": ["{t,f,NULL}"],
+    "char(3)[]": ['{"a  ",abc}'],
+    "interval[]": ['{"1 day",NULL}'],
+    "int4range[]": ['{"[1,3)",empty}'],
 }  # fmt: skip
 
 
-def _make_hard_table() -> tuple[str, list[str]]:
+def make_hard_table() -> tuple[str, list[str]]:
     """One table with a column of every type; row n holds the n-th hard value of each, NULL beyond the last."""
     table, types = fresh("hard"), list(HARD)
     columns = ", ".join(f"c{i} {kind}" for i, kind in enumerate(types))
@@ -115,7 +169,7 @@ def _make_hard_table() -> tuple[str, list[str]]:
 
 
 def test_every_type_with_hard_values_comes_back_as_postgres_sees_it() -> None:
-    table, types = _make_hard_table()
+    table, types = make_hard_table()
     collection, _ = pages(table)
     assert [field.type for field in collection.fields or ()] == types
     copy = pump(table)
@@ -129,7 +183,7 @@ def test_every_type_with_hard_values_comes_back_as_postgres_sees_it() -> None:
             looks = column if kind == "jsonb" else f"{column}::text"
             wrong = run(
                 f"SELECT a.id, a.{column}::text, b.{column}::text FROM {table} a FULL JOIN {copy} b USING (id)"
-                f" WHERE a.{column} IS DISTINCT FROM b.{column} OR a.{looks} IS DISTINCT FROM b.{looks}"
+                f" WHERE a.{looks} IS DISTINCT FROM b.{looks}"
             )
         assert not wrong, f"{kind}: {wrong}"
     assert _definition(table) == _definition(copy)
@@ -151,7 +205,7 @@ def _definition(table: str) -> list[Any]:
 
 
 def test_a_copy_of_a_copy_has_the_same_pages() -> None:
-    table, _ = _make_hard_table()
+    table, _ = make_hard_table()
     first, before = pages(table)
     second, after = pages(pump(pump(table)))
     key = lambda row: row["id"]  # noqa: E731
@@ -160,7 +214,7 @@ def test_a_copy_of_a_copy_has_the_same_pages() -> None:
 
 
 def test_single_records_are_fetched_as_they_are_scanned() -> None:
-    table, _ = _make_hard_table()
+    table, _ = make_hard_table()
     _, (page,) = pages(table)
     with source(table) as reading:
         reading.snapshot()
@@ -216,18 +270,13 @@ def test_text_forms_do_not_depend_on_the_settings_of_role_or_database() -> None:
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [
-        ("halfvec(3)", "halfvec(3)"), ("sparsevec(3)", "sparsevec(3)"), ("bit(8)", "bit(8)"), ("varbit", "bit varying"),
-        ("interval", "interval"), ("time", "time without time zone"), ("timetz", "time with time zone"),
-        ("int4range", "int4range"), ("int4multirange", "int4multirange"), ("tsvector", "tsvector"), ("xml", "xml"),
-        ("inet", "inet"), ("macaddr", "macaddr"), ("money", "money"), ("oid", "oid"), ("regclass", "regclass"),
-        ('"char"', '"char"'), ("name", "name"), ("point", "point"), ("pg_lsn", "pg_lsn"),
-        ("vector(3)[]", "vector(3)[]"),
-        ("uuid[]", "uuid[]"), ("bytea[]", "bytea[]"), ("jsonb[]", "jsonb[]"), ("numeric[]", "numeric[]"),
-        ("date[]", "date[]"), ("bool[]", "boolean[]"), ("char(3)[]", "character(3)[]"), ("mood", "mood"),
-        ("pair", "pair"), ("short", "short"), ("span", "span"), ("mood[]", "mood[]"),
+        ("regclass", "regclass"), ("regtype", "regtype"), ("regproc", "regproc"), ("aclitem", "aclitem"),
+        ("xid", "xid"), ("xml", "xml"), ("cid", "cid"), ("tid", "tid"), ("refcursor", "refcursor"),
+        ("int2vector", "int2vector"),
+        ("oidvector", "oidvector"), ("regclass[]", "regclass[]"), ("gtsvector", "gtsvector"),
     ],
 )  # fmt: skip
-def test_other_types_are_refused_by_column_and_type(kind: str, shown: str, own_types: None) -> None:
+def test_other_types_are_refused_by_column_and_type(kind: str, shown: str) -> None:
     table = fresh()
     run(f'CREATE TABLE {table} (id int PRIMARY KEY, "The column" {kind}, ok text)')
     with source(table) as reading, pytest.raises(NotRepresentable) as caught:
@@ -236,31 +285,12 @@ def test_other_types_are_refused_by_column_and_type(kind: str, shown: str, own_t
     assert "'ok'" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def own_types() -> None:
-    run(
-        "CREATE TYPE mood AS ENUM ('sad', 'ok')",
-        "CREATE TYPE pair AS (a int, b text)",
-        "CREATE DOMAIN short AS text CHECK (length(VALUE) < 5)",
-        "CREATE TYPE span AS RANGE (subtype = float8)",
-    )
-
-
 def test_all_columns_that_cannot_be_carried_are_named_at_once() -> None:
     table = fresh()
-    run(f"CREATE TABLE {table} (id int PRIMARY KEY, a interval, b tsvector, c text, e vector(2))")
+    run(f"CREATE TABLE {table} (id int PRIMARY KEY, a regclass, b xid, c text, e vector(2))")
     with source(table) as reading, pytest.raises(NotRepresentable) as caught:
         reading.describe()
-    assert "'a' is interval; 'b' is tsvector" in str(caught.value)
-
-
-def test_several_vector_columns_are_refused_whatever_is_chosen() -> None:
-    table = fresh()
-    run(f"CREATE TABLE {table} (id int PRIMARY KEY, a vector(2), b vector(3), c halfvec(2))")
-    for options in ({}, {"vector_column": "a"}):
-        with source(table, **options) as reading, pytest.raises(NotRepresentable) as caught:
-            reading.describe()
-        assert "'a' is vector(2), 'b' is vector(3), 'c' is halfvec(2)" in str(caught.value)
+    assert "'a' is regclass; 'b' is xid" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["float8", "bytea", "jsonb", "int4[]"])
@@ -346,21 +376,25 @@ def test_types_are_spelled_and_parsed_both_ways() -> None:
         kind = parse_type(text, "c")
         assert kind.name == text
         assert run(f"SELECT NULL::{kind.sql}")
-    table, types = _make_hard_table()
+    table, types = make_hard_table()
     found = run(
-        f"SELECT atttypid, atttypmod FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname LIKE 'c%'"
-        " AND attnum > 0 ORDER BY attnum"
+        "SELECT coalesce(x.oid, atttypid), atttypmod, x.oid IS NOT NULL FROM pg_attribute a JOIN pg_type t"
+        " ON t.oid = atttypid LEFT JOIN pg_type x ON x.typarray = t.oid"
+        f" WHERE attrelid = '{table}'::regclass AND attname LIKE 'c%' AND attnum > 0 ORDER BY attnum"
     )
-    names = [kind.name for kind in (catalog_type(*row) for row in found) if kind]
+    names = [kind.name for kind in (catalog_type(oid, mod, array=array) for oid, mod, array in found) if kind]
     assert names == types
 
 
 @pytest.mark.parametrize(
     "text",
     ["int", "integer", "TEXT", "text ", "text--", "varchar(0x1)", "varchar(1,2)", "varchar(-1)", "text; drop table x",
-     "int4)[]", "numeric(1,2,3)", "timestamp(7)", "vector(3)", "jsonb[]", "char", "char(3)[]", "", "int4[][]",
+     "int4)[]", "numeric(1,2,3)", "timestamp(7)", "vector(3)", "char", "", "int4[][]",
      "int4[3]",
-     'text" collate "C', "text default now()", "varchar(99999999999)", "int4\n", "bool[]"],
+     'text" collate "C', "text default now()", "varchar(99999999999)", "int4\n", "interval(7)",
+     "interval second to day", "bit", "regclass", '"a"."b"."c"', '"a".b', '"a"."b"(1;2)',
+     '"a"."b"[][]', '"a"."b" ', '"a"."b"; --', '""."b"',
+     '"pg_catalog"."regclass"', '"a"."' + 64 * "x" + '"'],
 )  # fmt: skip
 def test_a_type_outside_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(NotRepresentable):

@@ -24,7 +24,10 @@ class PostgresConnector(Connector):
         options=(
             Option("schema", "The schema of the table; the collection's name is then the table's name alone."),
             Option("id-column", "Column, or columns joined by commas, that hold the id; the primary key by default."),
-            Option("vector-column", "Column of the vector; the only one by default, 'embedding' in a new table."),
+            Option(
+                "vector-column",
+                "Columns of type bit(n) that are vectors, joined by commas. In a new table, the vector's column.",
+            ),
             Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
         ),
         where="SQL: a boolean expression over the table's columns",

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import NotFound, NotRepresentable, UsageError
 from . import sql
-from .types import ColumnType, catalog_type
+from .types import ColumnType, catalog_type, modifier_text, own_type
+from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
     from .connect import Connection
 
 ACK_TABLE: Final = "_vecport_ack"
 
-#: Operator class -> metric, for every vector-like type of pgvector.
-METRICS: Final = {
-    f"{kind}_{word}_ops": metric
-    for kind in ("vector", "halfvec")
-    for word, metric in (("cosine", "cosine"), ("ip", "dot"), ("l2", "l2"), ("l1", "l1"))
-}
-#: Metric -> operator class and operator of ``vector``.
-OPCLASSES: Final = {
-    "cosine": ("vector_cosine_ops", "<=>"),
-    "dot": ("vector_ip_ops", "<#>"),
-    "l2": ("vector_l2_ops", "<->"),
-    "l1": ("vector_l1_ops", "<+>"),
-}
-INDEX_METHODS: Final = ("hnsw", "ivfflat")
-
+#: The kinds of relations that are read.
+READABLE: Final = frozenset({"table", "partitioned table", "view", "materialized view", "foreign table"})
+#: Those that LOCK TABLE takes.
+LOCKABLE: Final = frozenset({"table", "partitioned table", "view"})
 #: A message names this many tables.
 _LISTED: Final = 50
 _KINDS: Final = {
@@ -69,7 +59,8 @@ class Column:
         vector: name of a type of pgvector (``vector``, ``halfvec``, ``sparsevec``), ``""`` for others.
         dim: of a vector type, None when it declares none.
         not_null: the column takes no NULL.
-        extra: what it is beside its values: ``generated``, ``identity``, ``default``, ``collation``.
+        extra: what it is beside its values: ``generated``, ``identity``, ``serial``, ``default``, ``collation``.
+        always: an identity column whose values an INSERT may not choose.
     """
 
     name: str
@@ -79,6 +70,15 @@ class Column:
     dim: int | None = None
     not_null: bool = False
     extra: tuple[str, ...] = ()
+    always: bool = False
+
+    def vector_form(self) -> tuple[str, int | None]:
+        """Type and dimensions, should it be read as a vector: ``bit(n)`` may be one as well. ``("", None)`` if not."""
+        if self.vector:
+            return self.vector, self.dim
+        if self.type is not None and self.type.base.name == "bit" and not self.type.array:
+            return "bit", self.type.arguments[0]
+        return "", None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,21 @@ class Index:
     partial: bool
     valid: bool
     options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A relation that holds rows by itself: an ordinary table, or a partition without partitions.
+
+    Attributes:
+        oid: object id.
+        quoted: its name for a statement.
+        heap: its rows have a place (``ctid``) by which it can be cut into ranges.
+    """
+
+    oid: int
+    quoted: str
+    heap: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,7 @@ class Table:
         comment: of the table, ``""`` for none.
         leftovers: what else hangs on it and does not travel: constraints, triggers ...
         row_security: policies apply to it.
+        leaves: of a partitioned table, in the order of their names, where the role may read all of them; else empty.
     """
 
     oid: int
@@ -125,6 +141,18 @@ class Table:
     comment: str
     leftovers: tuple[str, ...]
     row_security: bool
+    leaves: tuple[Leaf, ...] = ()
+
+    @property
+    def rows(self) -> str:
+        """What stands behind FROM to read all rows of it, and of its partitions, but of no other table."""
+        return f"ONLY {self.quoted}" if self.kind == "table" else self.quoted
+
+    @property
+    def parts(self) -> tuple[Leaf, ...]:
+        """What is read one after the other; together they are all rows."""
+        heap = self.kind in ("table", "materialized view") and self.method == "heap"
+        return self.leaves or (Leaf(self.oid, self.quoted, heap),)
 
     @property
     def quoted(self) -> str:
@@ -188,11 +216,12 @@ def find_table(connection: Connection, schema: str | None, name: str) -> Table |
         comment=comment,
         leftovers=_leftovers(connection, oid),
         row_security=row_security,
+        leaves=_leaves(connection, oid) if kind == "p" else (),
     )
 
 
 def require_table(connection: Connection, schema: str | None, name: str) -> Table:
-    """``find_table``, raising ``NotFound`` with the tables that exist, and a refusal of what is no plain table."""
+    """``find_table``, raising ``NotFound`` with the tables that exist, and a refusal of what cannot be read."""
     table = find_table(connection, schema, name)
     if table is None:
         known = [line[0] for line in list_tables(connection)]
@@ -202,15 +231,17 @@ def require_table(connection: Connection, schema: str | None, name: str) -> Tabl
             why=f"tables with a vector column: {', '.join(known[:_LISTED]) or 'none'}{more}",
             next="names are taken as they stand, upper case included: -c schema.table",
         )
-    refuse_other_relations(table)
+    refuse_other_relations(table, readable=READABLE)
     return table
 
 
-def refuse_other_relations(table: Table) -> None:
-    """Raise ``NotRepresentable`` for views, partitioned tables, other access methods and inheritance."""
+def refuse_other_relations(table: Table, readable: frozenset[str] = frozenset({"table"})) -> None:
+    """Raise ``NotRepresentable`` for other kinds than those, for other access methods, and for inheritance."""
     why = ""
-    if table.kind != "table":
-        why = "only ordinary tables are supported; the leaves of a partitioned table can be exported one by one"
+    if table.kind not in readable:
+        why = f"only these are supported: {', '.join(sorted(readable))}"
+    elif table.kind != "table":
+        return
     elif table.method != "heap":
         why = f"it is stored by the access method {table.method!r}, only 'heap' is supported"
     elif table.children:
@@ -248,29 +279,60 @@ def list_tables(connection: Connection, schema: str | None = None) -> list[tuple
     ]
 
 
+#: What is asked of a type ``t`` whose element type, should it be an array, is ``x``; see ``_column_type``.
+TYPE_COLUMNS: Final = """coalesce(x.oid, t.oid), x.oid IS NOT NULL, tn.nspname, coalesce(x.typname, t.typname),
+    coalesce((SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+              WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = coalesce(x.oid, t.oid)
+              AND d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::regclass), '')"""
+TYPE_JOINS: Final = """LEFT JOIN pg_catalog.pg_type x ON x.oid = t.typelem AND x.typarray = t.oid
+    JOIN pg_catalog.pg_namespace tn ON tn.oid = coalesce(x.typnamespace, t.typnamespace)"""
+
+
+def column_type(
+    modifier: int, formatted: str, oid: int, array: bool, schema: str, name: str, extension: str
+) -> ColumnType | None:
+    """The type of a column; None where it is not supported, and for vectors.
+
+    Args:
+        modifier: ``atttypmod``.
+        formatted: by ``format_type``.
+        oid, array, schema, name, extension: see ``TYPE_COLUMNS``; of the element type.
+    """
+    if schema == "pg_catalog":
+        return catalog_type(oid, modifier, array=array)
+    if extension == "vector" and name in VECTOR_TYPES and not array:
+        return None
+    arguments = "" if modifier < 0 else modifier_text(formatted)
+    return None if arguments is None else own_type(schema, name, arguments, array=array)
+
+
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
     rows = connection.execute(
-        """SELECT a.attname, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod),
-                  CASE WHEN e.extname = 'vector' THEN t.typname ELSE '' END, a.attnotnull,
-                  a.attgenerated <> '', a.attidentity <> '', a.atthasdef AND a.attgenerated = '',
-                  a.attcollation <> 0 AND a.attcollation <> t.typcollation
-           FROM pg_catalog.pg_attribute a
-           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-           LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::regclass AND d.deptype = 'e'
-                AND d.objid = CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE t.oid END
-                AND d.refclassid = 'pg_catalog.pg_extension'::regclass
-           LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-           WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""",
+        f"""SELECT a.attname, a.attnotnull, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod),
+                   {TYPE_COLUMNS}, a.attidentity = 'a', a.attgenerated <> '', a.attidentity <> '',
+                   s.objid IS NOT NULL, a.atthasdef AND a.attgenerated = '' AND s.objid IS NULL,
+                   a.attcollation <> 0 AND a.attcollation <> t.typcollation
+            FROM pg_catalog.pg_attribute a
+            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid {TYPE_JOINS}
+            LEFT JOIN pg_catalog.pg_depend s ON s.classid = 'pg_catalog.pg_class'::regclass AND s.deptype = 'a'
+                 AND s.refclassid = 'pg_catalog.pg_class'::regclass AND s.refobjid = a.attrelid
+                 AND s.refobjsubid = a.attnum AND a.atthasdef AND a.attidentity = ''
+                 AND EXISTS (SELECT FROM pg_catalog.pg_class q WHERE q.oid = s.objid AND q.relkind = 'S')
+            WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""".encode(),
         [oid],
     ).fetchall()
-    columns = []
-    for name, type_oid, modifier, text, vector, not_null, *flags in rows:
-        words = ("generated", "identity", "default", "collation")
-        extra = tuple(word for word, flag in zip(words, flags, strict=True) if flag)
-        kind = None if vector else catalog_type(type_oid, modifier)
-        dim = modifier if vector and modifier > 0 else None
-        columns.append(Column(name, kind, text, vector, dim, not_null, extra))
-    return tuple(columns)
+    return tuple(_column(row) for row in rows)
+
+
+def _column(row: tuple[Any, ...]) -> Column:
+    name, not_null, modifier, formatted, *kind, always = row[:10]
+    words = ("generated", "identity", "serial", "default", "collation")
+    extra = tuple(word for word, flag in zip(words, row[10:], strict=True) if flag)
+    _, array, _, type_name, extension = kind
+    vector = type_name if extension == "vector" and type_name in VECTOR_TYPES and not array else ""
+    found = column_type(modifier, formatted, *kind)
+    dim = modifier if vector and modifier > 0 else None
+    return Column(name, found, formatted, vector, dim, not_null, extra, always)
 
 
 def _primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
@@ -301,6 +363,21 @@ def _indexes(connection: Connection, oid: int) -> tuple[Index, ...]:
         Index(name, method, column, opclass, expression, partial, valid, tuple(options))
         for name, method, column, opclass, expression, partial, valid, options in rows
     )
+
+
+def _leaves(connection: Connection, oid: int) -> tuple[Leaf, ...]:
+    rows = connection.execute(
+        """SELECT c.oid, n.nspname, c.relname, coalesce(am.amname, '') = 'heap' AND c.relkind = 'r',
+                  pg_catalog.has_table_privilege(c.oid, 'SELECT')
+           FROM pg_catalog.pg_partition_tree(%s) AS p JOIN pg_catalog.pg_class c ON c.oid = p.relid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+           WHERE p.isleaf AND c.relkind <> 'p' ORDER BY n.nspname, c.relname""",
+        [oid],
+    ).fetchall()
+    # Who may read the table may not always read its partitions by themselves.
+    if not all(row[4] for row in rows):
+        return ()
+    return tuple(Leaf(oid, sql.qualified(schema, name), heap) for oid, schema, name, heap, _ in rows)
 
 
 def _children(connection: Connection, oid: int) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ WRITE: Final = "write"
 _SETTINGS: Final = (
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
     " SET LOCAL extra_float_digits = 3; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres;"
-    " SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL row_security = off"
+    " SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL row_security = off;"
+    " SET LOCAL lc_monetary = 'C'"
 )
 #: By mode: the transaction, and what is set in it. A scan gives rows in the order of the heap only if no other plan is
 #: chosen; a commit that is reported is on disk.

@@ -10,9 +10,11 @@ from ...errors import NotRepresentable, UsageError
 from ...model.collection import Collection
 from ..address import Place
 from . import sql
-from .catalog import ACK_TABLE, Column, Extension, Table, metrics_of, read_extension, require_table
+from .catalog import ACK_TABLE, Column, Extension, Index, Table, metrics_of, read_extension, require_table
 from .connect import run
 from .layout import Comment, Layout, Slot, parse_comment
+from .owntypes import read_definitions
+from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
     from .connect import Connection
@@ -57,9 +59,11 @@ def look(connection: Connection, place: Place, collection: str) -> Found:
     extension = read_extension(connection)
     comment, notes = _from_comment(table, place)
     layout = comment.layout if comment else _infer(connection, table, place, notes)
-    metric = _metric(table, layout, comment, notes)
+    metrics = _metrics(table, layout, comment, notes)
     _note_leftovers(table, layout, notes)
-    made = layout.collection(collection, metric, _native(table, layout))
+    native = _native(table, layout, read_definitions(connection, [slot.kind for slot in layout.slots if slot.type]))
+    _note_types(native["types"], notes)
+    made = layout.collection(collection, metrics, native)
     return Found(table, extension, layout, made, comment, version(connection, extension), tuple(notes))
 
 
@@ -100,26 +104,26 @@ def _agrees(layout: Layout, place: Place) -> bool:
     keys = place.option("id-column")
     if keys is not None and sql.split_columns(keys) != [slot.column for slot in layout.keys]:
         return False
-    for role in ("vector", "document"):
-        name, slot = place.option(f"{role}-column"), layout.one(role)
-        if name is not None and (slot is None or slot.column != name):
-            return False
-    return True
+    document, vectors = place.option("document-column"), place.option("vector-column")
+    slot = layout.one("document")
+    if document is not None and (slot is None or slot.column != document):
+        return False
+    return vectors is None or set(sql.split_columns(vectors)) <= {slot.column for slot in layout.of("vector")}
 
 
 def _infer(connection: Connection, table: Table, place: Place, notes: list[str]) -> Layout:
     """Decide what every column is; raises ``NotRepresentable`` naming all columns that cannot be carried."""
     keys = _key_columns(table, place)
-    vector = _vector_column(table, place)
+    vectors = _vector_columns(table, place)
     document = place.option("document-column")
     problems: list[str] = []
     slots: dict[str, Slot] = {}
     for column in table.columns:
         nullable = not column.not_null
-        if column is vector:
-            slots[column.name] = Slot(
-                "vector", column.name, column.name, dim=_dim(connection, table, column, notes), nullable=nullable
-            )
+        if column.name in vectors:
+            kind, dim = column.vector_form()
+            dim = dim or _dim(connection, table, column, notes)
+            slots[column.name] = Slot("vector", column.name, column.name, vector=kind, dim=dim, nullable=nullable)
         elif column.type is None:
             problems.append(f"{column.name!r} is {column.type_text}")
         elif column.name in keys:
@@ -160,37 +164,37 @@ def _key_columns(table: Table, place: Place) -> list[str]:
     return names
 
 
-def _vector_column(table: Table, place: Place) -> Column | None:
-    vectors = [column for column in table.columns if column.vector]
+def _vector_columns(table: Table, place: Place) -> set[str]:
+    """The columns that are vectors: all of pgvector's types, and those of ``bit(n)`` that say so by index or option."""
     option = place.option("vector-column")
-    if option is not None and table.column(option) not in vectors:
-        raise UsageError(f"vector-column={option}: the column is {table.column(option).type_text}, no vector")
-    plain = [column for column in vectors if column.vector == "vector"]
-    if len(vectors) > 1:
-        listed = ", ".join(f"{column.name!r} is {column.type_text}" for column in vectors)
-        raise NotRepresentable(
-            f"the table {table.shown} has several vector columns: {listed}",
-            why="one vector a record is supported yet, and none is left out in silence",
-            safe="nothing was read or written",
-        )
-    return plain[0] if plain else None
+    named = sql.split_columns(option) if option is not None else []
+    for name in named:
+        if not table.column(name).vector_form()[0]:
+            raise UsageError(f"vector-column={option}: {name!r} is {table.column(name).type_text}, no vector")
+    indexed = {index.column for index in table.indexes if METRICS.get(index.opclass) in VECTOR_TYPES["bit"].metrics}
+    return {
+        column.name
+        for column in table.columns
+        if column.vector or (column.vector_form()[0] and (column.name in named or column.name in indexed))
+    }
 
 
 def _dim(connection: Connection, table: Table, column: Column, notes: list[str]) -> int:
-    """The column's dimension; where it declares none, the one that all of its vectors have."""
-    if column.dim is not None:
-        return column.dim
+    """The dimension of a column that declares none: the one that all of its vectors have."""
     extension = read_extension(connection)
     assert extension is not None
-    dims = f"{extension.name('vector_dims')}({sql.quote(column.name)})"
-    row = run(connection, f"SELECT min({dims}), max({dims}) FROM ONLY {table.quoted}").fetchone()
+    name = sql.quote(column.name)
+    dims = f"{extension.name('vector_dims')}({name})"
+    if column.vector == "sparsevec":
+        dims = f"split_part({name}::text, '/', 2)::int"
+    row = run(connection, f"SELECT min({dims}), max({dims}) FROM {table.rows}").fetchone()
     low, high = row or (None, None)
     if low is None or low != high:
         why = "it holds none yet" if low is None else f"its vectors have {low} to {high} dimensions"
         raise NotRepresentable(
             f"the vector column {column.name!r} of {table.shown} declares no dimension",
             why=why,
-            next="a dump needs one dimension: ALTER TABLE ... ALTER COLUMN ... TYPE vector(N)",
+            next=f"a dump needs one dimension: ALTER TABLE ... ALTER COLUMN ... TYPE {column.vector}(N)",
         )
     notes.append(f"column {column.name!r} declares no dimension; all of its vectors have {low}")
     return int(low)
@@ -208,26 +212,32 @@ def _check_document(column: Column, keys: list[str]) -> None:
         )
 
 
-def _metric(table: Table, layout: Layout, comment: Comment | None, notes: list[str]) -> str:
-    vector = layout.one("vector")
-    if vector is None:
+def _metrics(table: Table, layout: Layout, comment: Comment | None, notes: list[str]) -> dict[str, str]:
+    """The metric of every vector, by its name."""
+    vectors = layout.of("vector")
+    if not vectors:
         notes.append("the table has no vector column")
-        return "unknown"
-    found = metrics_of(table, vector.column, vector.dim)
+    return {slot.name: _metric(table, slot, comment, notes) for slot in vectors}
+
+
+def _metric(table: Table, slot: Slot, comment: Comment | None, notes: list[str]) -> str:
+    found = metrics_of(table, slot.column, slot.dim)
     if len(found) == 1:
         return next(iter(found))
     if found:
         listed = "; ".join(f"{metric}: {', '.join(names)}" for metric, names in found.items())
-        notes.append(f"indexes with different metrics, so the metric is not known: {listed}")
+        notes.append(f"indexes with different metrics on {slot.column!r}, so the metric is not known: {listed}")
         return "unknown"
-    return comment.metric if comment else "unknown"
+    return comment.metrics.get(slot.name, "unknown") if comment else "unknown"
 
 
 def _note_leftovers(table: Table, layout: Layout, notes: list[str]) -> None:
     """Say what hangs on the table and does not travel."""
+    if table.kind != "table":
+        how = f", in {len(table.leaves)} partitions" if table.leaves else ""
+        notes.append(f"this is a {table.kind}{how}; an import makes an ordinary table")
     for word, text in (
         ("generated", "generated columns travel as plain values, without their expression"),
-        ("identity", "identity columns travel as plain values; a restored table has no sequence"),
         ("default", "default values of columns do not travel"),
         ("collation", "collations of columns do not travel"),
     ):
@@ -240,21 +250,64 @@ def _note_leftovers(table: Table, layout: Layout, notes: list[str]) -> None:
     plain_json = [s.column for s in layout.slots if s.type is not None and s.type.base.name == "json"]
     if plain_json:
         notes.append(f"white space and key order of json columns do not travel: {', '.join(plain_json)}")
-    indexes = [index.name for index in table.indexes]
+    bits = [column.name for column in table.columns if column.vector_form()[0] == "bit"]
+    plain_bits = sorted(set(bits) - {slot.column for slot in layout.of("vector")})
+    if plain_bits:
+        notes.append(
+            "bit columns without an index of pgvector travel as text; to read one as a binary vector, name it as"
+            f" vector-column: {', '.join(plain_bits)}"
+        )
+    indexes = [index.name for index in table.indexes if not _restorable(index, layout)]
     if indexes:
-        notes.append(f"indexes are described, but not recreated one by one: {', '.join(indexes)}")
+        notes.append(f"indexes that are not recreated: {', '.join(indexes)}")
     if table.leftovers:
         notes.append(f"these do not travel: {', '.join(table.leftovers)}")
     if table.comment and not parse_comment(table.comment):
         notes.append("the table's comment does not travel")
 
 
-def _native(table: Table, layout: Layout) -> Mapping[str, Any]:
+def _note_types(types: Mapping[str, Any], notes: list[str]) -> None:
+    for name, definition in types.items():
+        if definition.get("checks"):
+            notes.append(f"checks of the domain {name} do not travel: {', '.join(definition['checks'])}")
+
+
+def _restorable(index: Index, layout: Layout) -> bool:
+    """Whether an import can rebuild an index from its parts: a whole vector column and an operator class."""
+    slot = next((slot for slot in layout.of("vector") if slot.column == index.column), None)
+    if slot is None or index.method not in INDEX_METHODS or index.partial or not index.valid:
+        return False
+    metric = METRICS.get(index.opclass)
+    return metric is not None and VECTOR_TYPES[slot.vector].opclass(metric) == index.opclass
+
+
+def _native(table: Table, layout: Layout, types: Mapping[str, Any]) -> dict[str, Any]:
     """Settings for the dump's reader, by allow-list: nothing here is ever executed."""
-    vector = layout.one("vector")
+    names = {slot.column: slot.name for slot in layout.of("vector")}
     indexes = [
-        {"method": index.method, "opclass": index.opclass, "options": list(index.options)}
+        {
+            "name": index.name,
+            "vector": names[index.column or ""],
+            "method": index.method,
+            "opclass": index.opclass,
+            "options": list(index.options),
+        }
         for index in table.indexes
-        if vector is not None and index.column == vector.column
+        if _restorable(index, layout)
     ]
-    return {"schema": table.schema, "table": table.name, "vector_indexes": indexes}
+    vectors = {slot.name: {"dim": slot.dim, "nullable": slot.nullable} for slot in layout.of("vector")}
+    counted = {}
+    for slot in layout.slots:
+        column = table.column(slot.column)
+        if "identity" in column.extra:
+            counted[slot.name] = "always" if column.always else "default"
+        elif "serial" in column.extra:
+            counted[slot.name] = "serial"
+    return {
+        "schema": table.schema,
+        "table": table.name,
+        "vectors": vectors,
+        "vector_indexes": indexes,
+        "counted": counted,
+        "types": dict(types),
+    }

@@ -27,6 +27,7 @@ from ..secrets import Secret
 from .arrow import Batch, pa
 
 _RETRY: Final = "the connection or the transaction is lost, nothing of it was acknowledged"
+_ROW_SECURITY: Final = "row-level security"
 _PERMISSION: Final = "the role lacks a permission"
 
 #: By code, then by class: the error, and what to tell about it.
@@ -116,6 +117,13 @@ def translate(error: Any, what: str, secret: Secret | None = None) -> VecportErr
     message, detail, hint = (_redact(text, secret) for text in _texts(error))
     kind, why = _kind(code, message, error)
     reason = "; ".join(part for part in (message, detail, why) if part)
+    if code == "42501" and _ROW_SECURITY in message:
+        return kind(
+            f"{what}: row security hides some of its rows from this role",
+            why=f"{reason}; a part of a table would look like all of it",
+            safe="nothing was read or written",
+            next="connect as a role that sees every row: one with BYPASSRLS, or the owner",
+        )
     return kind(f"{what}: {_TITLES.get(kind, 'refused by Postgres')}", why=reason, next=hint)
 
 

@@ -14,20 +14,38 @@ from . import sql
 from .layout import Layout, Slot
 
 _INT_DIGITS: Final = 20
+#: The first version that can tell whether a text is a value of a type.
+_INPUT_IS_VALID: Final = 160_000
 
 
-def key_condition(layout: Layout, parameter: str) -> str:
-    """A condition for the keys in a JSON parameter, an array of arrays of texts; see ``key_rows``."""
+def key_condition(layout: Layout, parameter: str, version: int) -> str:
+    """A condition for the keys in a JSON parameter, an array of arrays of texts; see ``key_rows``.
+
+    Args:
+        layout: of the table.
+        parameter: its name in the statement.
+        version: of the server, as 180004.
+    """
     columns = ", ".join(sql.quote(slot.column) for slot in layout.keys)
     # Both names are said, because a column of the table may have either.
-    values = ", ".join(f"(wanted.parts ->> {i})::{_bare_type(slot)}" for i, slot in enumerate(layout.keys))
+    values = ", ".join(_key_value(slot, f"(wanted.parts ->> {i})", version) for i, slot in enumerate(layout.keys))
     rows = f"pg_catalog.jsonb_array_elements({parameter}::text::jsonb) AS wanted(parts)"
     return f"({columns}) IN (SELECT {values} FROM {rows})"
 
 
+def _key_value(slot: Slot, text: str, version: int) -> str:
+    """A key's text as a value of its column; NULL, which finds nothing, where the server can tell that it is none."""
+    bare = _bare_type(slot)
+    if not slot.kind.as_text or version < _INPUT_IS_VALID:
+        return f"{text}::{bare}"
+    return f"CASE WHEN pg_catalog.pg_input_is_valid({text}, {sql.literal(bare)}) THEN {text}::{bare} END"
+
+
 def _bare_type(slot: Slot) -> str:
-    """The type without its length: a cast to ``varchar(3)`` cuts a text off, and finds another record."""
-    return {"varchar": "text", "char": "bpchar"}.get(slot.kind.base.name, slot.kind.base.sql)
+    """A type without a length: a cast to ``varchar(3)`` or ``name`` cuts a text off, and finds another record."""
+    return {"varchar": "text", "char": "bpchar", "name": "text", "bit": "bit varying"}.get(
+        slot.kind.base.name, slot.kind.base.sql
+    )
 
 
 def key_rows(layout: Layout, record_ids: Sequence[str]) -> list[list[str]]:
@@ -59,6 +77,8 @@ def _can_hold(slot: Slot, text: str) -> bool:
         return idlib.kind_of(text) == "int" and len(text) <= _INT_DIGITS and -limit <= int(text) < limit
     if slot.kind.base.name == "uuid":
         return idlib.kind_of(text) == "uuid"
+    if slot.kind.base.name == "bool":
+        return text in ("true", "false")
     return _is_text(text)
 
 

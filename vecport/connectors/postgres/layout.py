@@ -7,14 +7,16 @@ collection again. Where the columns no longer are those of the layout, the comme
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...errors import NotRepresentable
-from ...model.collection import Collection, Field, VectorField
+from ...model.collection import METRICS, Collection, Field, VectorField
 from .catalog import Table
 from .types import BASES, ColumnType, parse_type
+from .vectors import VECTOR_TYPES
 
 PREFIX: Final = "vecport: "
 FORMAT: Final = 1
@@ -24,6 +26,7 @@ DOCUMENT_COLUMN: Final = "document"
 METADATA_COLUMN: Final = "metadata"
 JSONB: Final = ColumnType(BASES["jsonb"])
 TEXT: Final = ColumnType(BASES["text"])
+_VECTOR: Final = re.compile(r"([a-z]+)\(([0-9]{1,10})\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,22 @@ class Slot:
         column: its name in the table.
         name: of the key column, vector or field in the collection.
         type: of the column; None for a vector.
-        dim: of a vector.
+        vector: the name of a vector's type, see ``VECTOR_TYPES``; ``""`` for other columns.
+        dim: of a vector: what its type declares, or what all of its values have.
         nullable: whether the column takes NULL.
+        generated: the database computes it, so that it is read and never written.
+        optional: a record may lack the key of a field; NULL is stored.
     """
 
     role: str
     column: str
     name: str
     type: ColumnType | None = None
+    vector: str = ""
     dim: int = 0
     nullable: bool = True
+    generated: bool = False
+    optional: bool = False
 
     @property
     def kind(self) -> ColumnType:
@@ -52,10 +61,15 @@ class Slot:
         assert self.type is not None
         return self.type
 
+    @property
+    def type_text(self) -> str:
+        """The type for messages and comments."""
+        return f"{self.vector}({self.dim})" if self.type is None else self.type.name
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        kind = f"vector({self.dim})" if self.type is None else self.type.name
-        return {"role": self.role, "column": self.column, "name": self.name, "type": kind, "nullable": self.nullable}
+        data = {"role": self.role, "column": self.column, "name": self.name, "type": self.type_text}
+        return {**data, "nullable": self.nullable}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Slot:
@@ -63,15 +77,13 @@ class Slot:
         role, text, column = data["role"], data["type"], data["column"]
         if role not in ROLES or not isinstance(column, str) or not isinstance(data["name"], str):
             raise ValueError(role)
-        vector = role == "vector"
-        return cls(
-            role=role,
-            column=column,
-            name=data["name"],
-            type=None if vector else parse_type(text, column),
-            dim=int(text.removeprefix("vector(").removesuffix(")")) if vector else 0,
-            nullable=bool(data["nullable"]),
-        )
+        common = {"role": role, "column": column, "name": data["name"], "nullable": bool(data["nullable"])}
+        if role != "vector":
+            return cls(type=parse_type(text, column), **common)
+        match = _VECTOR.fullmatch(text)
+        if match is None or match.group(1) not in VECTOR_TYPES:
+            raise ValueError(text)
+        return cls(vector=match.group(1), dim=int(match.group(2)), **common)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +120,10 @@ class Layout:
         kind = self.keys[0].kind
         return "int" if kind.is_integer else "uuid" if kind.base.name == "uuid" else "string"
 
-    def collection(self, name: str, metric: str, native: Mapping[str, Any]) -> Collection:
-        """The collection that the table holds."""
+    def collection(self, name: str, metrics: Mapping[str, str], native: Mapping[str, Any]) -> Collection:
+        """The collection that the table holds; ``metrics`` by the vectors' names."""
         fields = None if self.one("metadata") else tuple(_field(slot) for slot in self.of("field"))
-        vectors = (VectorField(s.name, dim=s.dim, metric=metric, nullable=s.nullable) for s in self.of("vector"))
+        vectors = (_vector_field(slot, metrics.get(slot.name, "unknown")) for slot in self.of("vector"))
         return Collection(
             name=name,
             id_kind=self.id_kind(),
@@ -129,7 +141,7 @@ class Layout:
     def from_json(cls, data: Mapping[str, Any]) -> Layout:
         """Inverse of ``to_json``; errors as ``Slot.from_json``."""
         layout = cls(tuple(map(Slot.from_json, data["columns"])), bool(data["own_id"]), bool(data["flat"]))
-        once = ("vector", "document", "metadata")
+        once = ("document", "metadata")
         if not layout.keys or (layout.flat and len(layout.keys) != 1) or any(len(layout.of(r)) > 1 for r in once):
             raise ValueError("columns")
         return layout
@@ -142,9 +154,9 @@ class Layout:
         out += [f"{name!r} is not known" for name in found if name not in wanted]
         for name in wanted.keys() & found.keys():
             slot, column = wanted[name], found[name]
-            same = column.dim == slot.dim if slot.role == "vector" else column.type == slot.type
-            if not same or (slot.role == "vector" and column.vector != "vector"):
-                kind = f"vector({slot.dim})" if slot.type is None else slot.type.sql
+            same = column.vector_form() == (slot.vector, slot.dim) if slot.vector else column.type == slot.type
+            if not same:
+                kind = slot.type_text if slot.type is None else slot.type.sql
                 out.append(f"{name!r} is {column.type_text}, not {kind}")
         if {slot.column for slot in self.keys} != set(table.key):
             out.append("the primary key is another one")
@@ -153,6 +165,12 @@ class Layout:
 
 def _field(slot: Slot) -> Field:
     return Field(slot.name, slot.kind.name, slot.kind.encoding, slot.nullable)
+
+
+def _vector_field(slot: Slot, metric: str) -> VectorField:
+    kind = VECTOR_TYPES[slot.vector]
+    dim = None if kind.kind == "sparse" else slot.dim
+    return VectorField(slot.name, kind.kind, kind.dtype, dim, metric, nullable=slot.nullable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +182,14 @@ class Comment:
         passport: of the import, as it was given.
         state: ``loading`` or ``complete``.
         import_id: of the import that wrote it.
-        metric: which the index was or will be built for.
+        metrics: by vector, which its index was or will be built for.
     """
 
     layout: Layout
     passport: Mapping[str, Any]
     state: str
     import_id: str
-    metric: str = "unknown"
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The comment."""
@@ -179,7 +197,7 @@ class Comment:
             "vecport": FORMAT,
             "state": self.state,
             "import_id": self.import_id,
-            "metric": self.metric,
+            "metrics": dict(self.metrics),
             "layout": self.layout.to_json(),
             "passport": dict(self.passport),
         }
@@ -199,6 +217,7 @@ def parse_comment(text: str) -> Comment | None:
         if not isinstance(passport, dict):
             return None
         layout = Layout.from_json(data["layout"])
-        return Comment(layout, passport, str(data["state"]), str(data["import_id"]), str(data["metric"]))
+        metrics = {name: metric for name, metric in data["metrics"].items() if metric in METRICS}
+        return Comment(layout, passport, str(data["state"]), str(data["import_id"]), metrics)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, NotRepresentable):
         return None

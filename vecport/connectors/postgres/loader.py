@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Collection_
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...errors import NotRepresentable
-from ...model.batch import dense_matrix
+from ...errors import AlreadyExists, NotRepresentable
 from ...model.collection import Collection
 from ..address import Place
-from . import spelled, sql, wire
+from . import spelled, sql, vector_wire, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
 from .connect import READ, begin, connect, run
 from .layout import Layout
 from .types import ColumnType
 from .values import Cast, jsonb_field, key_fields, metadata_fields
+from .vectors import MAX_INDEXED_ENTRIES, MAX_SPARSE_ENTRIES
 
 if TYPE_CHECKING:
     from .connect import Connection
@@ -35,21 +36,37 @@ class Loader:
         layout: of the table.
         collection: of the pages.
         cast: see ``values.Cast``; it must not use ``connection``.
+        indexed: vector columns that get an index.
     """
 
-    def __init__(self, connection: Connection, layout: Layout, collection: Collection, cast: Cast) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        collection: Collection,
+        cast: Cast,
+        indexed: Collection_[str] = (),
+    ) -> None:
         self._connection = connection
         self._cast = cast
         self._layout = layout
         self._collection = collection
-        self._columns = ", ".join(sql.quote(slot.column) for slot in layout.slots)
+        self._indexed = indexed
+        self._written = [slot for slot in layout.slots if not slot.generated]
+        self._columns = ", ".join(sql.quote(slot.column) for slot in self._written)
 
     def insert(self, table: Table, batch: Batch) -> None:
-        """Add the records of a page to a table that has none of them."""
+        """Add the records of a page to a table that has none of them; raises ``UniqueViolation`` where it has one."""
         self._copy(table.quoted, batch)
 
-    def upsert(self, table: Table, batch: Batch) -> None:
-        """Add the records of a page, replacing those with the same key as a whole."""
+    def merge(self, table: Table, batch: Batch, on_conflict: str) -> None:
+        """Add the records of a page to a table that may have some of their keys.
+
+        Args:
+            on_conflict: ``replace``, ``skip`` or ``fail``; see ``TargetPlan``.
+        Raises:
+            AlreadyExists: ``fail``, and a record is there with other content.
+        """
         stage = sql.qualified("pg_temp", _STAGE)
         run(
             self._connection,
@@ -58,13 +75,32 @@ class Loader:
         )
         self._copy(stage, batch)
         keys = ", ".join(sql.quote(slot.column) for slot in self._layout.keys)
-        others = [sql.quote(slot.column) for slot in self._layout.slots if slot.role != "key"]
-        action = "UPDATE SET " + ", ".join(f"{name} = EXCLUDED.{name}" for name in others) if others else "NOTHING"
-        run(
+        others = [sql.quote(slot.column) for slot in self._written if slot.role != "key"]
+        action = "NOTHING"
+        if on_conflict == "replace" and others:
+            action = "UPDATE SET " + ", ".join(f"{name} = EXCLUDED.{name}" for name in others)
+        cursor = run(
             self._connection,
             f"INSERT INTO {table.quoted} ({self._columns}) OVERRIDING SYSTEM VALUE SELECT {self._columns} FROM {stage}"
             f" ON CONFLICT ({keys}) DO {action}",
         )
+        if on_conflict == "fail" and cursor.rowcount < batch.num_rows:
+            self._refuse_other_content(table, stage, others)
+
+    def _refuse_other_content(self, table: Table, stage: str, others: list[str]) -> None:
+        """Name a record that is there and is not the one that was to be written."""
+        same = " AND ".join(f"t.{key} = s.{key}" for key in (sql.quote(slot.column) for slot in self._layout.keys))
+        # The text of a value tells apart all that its type's own equality does not, and json has none.
+        differs = " OR ".join(f"t.{name}::text IS DISTINCT FROM s.{name}::text" for name in others) or "false"
+        shown = ", ".join(f"s.{sql.quote(slot.column)}::text" for slot in self._layout.keys)
+        query = f"SELECT {shown} FROM {stage} AS s JOIN ONLY {table.quoted} AS t ON {same} WHERE {differs} LIMIT 1"
+        row = run(self._connection, query).fetchone()
+        if row is not None:
+            raise AlreadyExists(
+                f"the record {', '.join(row)!r} is in the table {table.shown}, with other content",
+                safe="the row group was not written",
+                next="--on-conflict skip keeps the table's, --on-conflict replace takes the dump's",
+            )
 
     def _copy(self, quoted: str, batch: Batch) -> None:
         """Send a page by one COPY; while the server works on a slice, the next one is encoded."""
@@ -78,22 +114,23 @@ class Loader:
             copy.write(wire.TRAILER)
 
     def encode(self, batch: Batch) -> list[wire.Pieces]:
-        """Encode a page as the columns of the table, in their order."""
+        """Encode a page as the columns of the table that are written, in their order."""
         layout = self._layout
         metadata = batch.column("metadata")
         keys = iter(key_fields(layout.keys, layout.flat, batch.column("id"), self._cast))
-        typed = layout.one("metadata") is None
-        fields = iter(metadata_fields(layout.of("field"), metadata, self._cast) if typed else [])
+        slots = layout.of("field") if layout.one("metadata") is None else ()
+        columns = [slot.column for slot in slots]
+        fields = dict(zip(columns, metadata_fields(slots, metadata, self._cast), strict=True)) if slots else {}
         out: list[wire.Pieces] = []
-        for slot in layout.slots:
+        for slot in self._written:
             if slot.role == "key":
                 out.append(next(keys))
             elif slot.role == "field":
-                out.append(next(fields))
+                out.append(fields[slot.column])
             elif slot.role == "vector":
                 column = batch.column(self._collection.columns()[slot.name])
-                matrix, valid = dense_matrix(column, self._collection.vector(slot.name))
-                out.append(wire.vector(matrix, valid))
+                most = MAX_INDEXED_ENTRIES if slot.column in self._indexed else MAX_SPARSE_ENTRIES
+                out.append(vector_wire.encode(slot, column, self._collection.vector(slot.name), most))
             elif slot.role == "document":
                 out.append(wire.variable(batch.column("document")))
             else:
@@ -164,15 +201,26 @@ def ask(connection: Connection, kind: ColumnType, texts: Array) -> Array:
     Raises:
         NotRepresentable: the type would hold another value, which is seen by its text.
     """
-    send = "array_send" if kind.array else f"{kind.base.name}_send"
-    cursor = connection.cursor(binary=True)
-    rows: list[Any] = cursor.execute(
-        f"SELECT pg_catalog.{send}(v::{kind.sql}), (v::{kind.sql})::text = v"
-        " FROM unnest(%s::text[]) WITH ORDINALITY AS u(v, i) ORDER BY i",
-        [texts.to_pylist()],
-    ).fetchall()
+    import psycopg
+
+    try:
+        # Not the client's own placeholders: the name of a type may have a percent sign.
+        cursor = psycopg.RawCursor(connection).execute(
+            f"SELECT v::{kind.sql}, (v::{kind.sql})::text = v"
+            " FROM unnest($1::text[]) WITH ORDINALITY AS u(v, i) ORDER BY i".encode(),
+            [texts.to_pylist()],
+            binary=True,
+        )
+    except psycopg.errors.UndefinedFunction as error:
+        raise NotRepresentable(
+            f"values of type {kind.name}", why=str(error).splitlines()[0], safe="the row group was not written"
+        ) from None
+    # The client parses some types; what COPY wants is the binary form as the server sent it.
+    result = cursor.pgresult
+    assert result is not None
+    rows = [(result.get_value(i, 0), result.get_value(i, 1) != b"\0") for i in range(result.ntuples)]
     for row, text in zip(rows, texts.to_pylist(), strict=True):
-        if row[1] is False:
+        if text is not None and not row[1]:
             raise NotRepresentable(
                 f"the value {text!r} of type {kind.name}",
                 why="Postgres would store it as another one, or spells it otherwise",

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...errors import IntegrityError, NotRepresentable
+from ...errors import NotRepresentable
 from ...model import canonical
-from ...model.batch import dense_array, make_page
-from ...model.collection import Collection, VectorField
+from ...model.batch import make_page
+from ...model.collection import Collection
 from ...model.json_columns import RawJSON, object_column
 from . import sql
 from .arrow import Array, Batch, pa, pc
 from .layout import Layout, Slot
+from .vector_wire import decode
 
 _HEX: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _UUID_DIGITS: Final = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
-_VECTOR_HEADER: Final = 4
 
 
 class Reader:
@@ -65,7 +65,7 @@ class Reader:
         fields: list[tuple[Slot, Array | RawJSON]] = []
         for slot, arrays in taken:
             if slot.role == "vector":
-                vectors[slot.name] = vector_column(arrays[0], self._collection.vector(slot.name))
+                vectors[slot.name] = decode(slot, arrays[0], self._collection.vector(slot.name))
             elif slot.role == "document":
                 documents = arrays[0]
             elif slot.role == "metadata":
@@ -84,9 +84,9 @@ class Reader:
 def expressions(slot: Slot) -> tuple[str, ...]:
     """What is selected for a column: itself, its text, or for arrays the usual shape and the text of all others."""
     column = sql.quote(slot.column)
-    if slot.type is None or not (slot.type.array or slot.type.base.text):
+    if slot.type is None or not (slot.type.array or slot.type.as_text):
         return (column,)
-    if slot.type.base.text:
+    if slot.type.as_text:
         return (f"{column}::text",)
     usual = f"(array_ndims({column}) = 1 AND array_lower({column}, 1) = 1 OR cardinality({column}) = 0)"
     return (f"CASE WHEN {usual} THEN {column} END", f"CASE WHEN NOT {usual} THEN {column}::text END")
@@ -95,37 +95,6 @@ def expressions(slot: Slot) -> tuple[str, ...]:
 def storage(column: Array) -> Array:
     """The plain array below an extension type (uuid, json, opaque)."""
     return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def vector_column(raw: Array, field: VectorField) -> Array:
-    """Turn vectors in their wire form into a vector column.
-
-    Args:
-        raw: (n,) binary, each ``u16 dim, u16 0, f4[dim]`` in network byte order; null without a vector.
-        field: the dense float32 field.
-    Raises:
-        IntegrityError: a vector has another dimension than the field.
-    """
-    dim, n = field.dim or 0, len(raw)
-    size = _VECTOR_HEADER + 4 * dim
-    _, offset_buffer, data = raw.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[raw.offset : raw.offset + n + 1]
-    lengths = np.diff(offsets)
-    valid = None if not raw.null_count else np.asarray(raw.is_valid())
-    expected = size if valid is None else np.where(valid, size, 0)
-    if (lengths != expected).any():
-        wrong = int(np.flatnonzero(lengths != expected)[0])
-        found = (int(lengths[wrong]) - _VECTOR_HEADER) // 4
-        raise IntegrityError(f"vector {field.name!r} has {found} dimensions in a record, {dim} were described")
-    present = n if valid is None else int(valid.sum())
-    if not present:
-        return dense_array(np.zeros((n, dim), np.float32), field, valid)
-    values = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].view(">f4").reshape(present, dim + 1)[:, 1:]
-    if valid is None:
-        return dense_array(values, field)
-    matrix = np.zeros((n, dim), np.float32)
-    matrix[valid] = values
-    return dense_array(matrix, field, valid)
 
 
 def id_texts(layout: Layout, keys: Sequence[Array]) -> Array:
@@ -179,20 +148,20 @@ def list_texts(array: Array) -> Array:
 
 
 def _scalar(slot: Slot, array: Array) -> Array:
-    return uuid_texts(array) if slot.kind.base.name == "uuid" else array
+    return uuid_texts(array) if slot.kind.base.name == "uuid" and not slot.kind.array else array
 
 
 def _value(slot: Slot, arrays: Sequence[Array], ids: Array) -> Array | RawJSON:
     """A typed column in the form that ``object_column`` takes."""
     if slot.kind.is_json:
         return RawJSON(_canonical(arrays[0], slot, ids))
-    if slot.kind.array:
+    if slot.kind.array and not slot.kind.as_text:
         usual, other = arrays
         texts = list_texts(usual)
         if other.null_count < len(other):
             texts = pc.if_else(other.is_valid(), json_texts(other), texts)
         return RawJSON(texts)
-    return _scalar(slot, arrays[0])
+    return arrays[0] if slot.kind.as_text else _scalar(slot, arrays[0])
 
 
 def _objects(fields: Sequence[tuple[Slot, Array | RawJSON]]) -> Array:

@@ -15,7 +15,7 @@ from ...model.collection import collection_to_json
 from ..address import Place
 from ..base import Description, Json, Page, Selection, Source
 from .arrow import Batch, pa
-from .catalog import require_table
+from .catalog import LOCKABLE, Table, require_table
 from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
 from .describe import Found, look, table_name
 from .failures import broken_streams, sqlstate, translated
@@ -76,8 +76,8 @@ class PostgresSource(Source):
         """Open a transaction, lock the table against changes of its definition, and export the snapshot.
 
         Returns:
-            ``snapshot`` (its name), ``xids`` (what it sees, against a name that was given twice), ``pages`` of the
-            table, and ``schema``, a digest of the definition.
+            ``snapshot`` (its name), ``xids`` (what it sees, against a name that was given twice), ``pages`` of every
+            part of the table, None for one without places, and ``schema``, a digest of the definition.
         """
         before = self._found
         if self._token is not None:
@@ -86,17 +86,27 @@ class PostgresSource(Source):
             connection = self._open()
             begin(connection, READ)
             table = require_table(connection, *table_name(self._place, self._name))
+            file = _file(connection, table)
             connection.execute("ROLLBACK")
             begin(connection, READ)
             # Before the first query, so that the snapshot is younger than the lock.
-            run(connection, f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
+            if table.kind in LOCKABLE:
+                run(connection, f"LOCK TABLE {table.rows} IN ACCESS SHARE MODE")
             row = connection.execute(
-                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()::text,"
-                " pg_catalog.pg_relation_size(%s) / current_setting('block_size')::bigint",
-                [table.oid],
+                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()::text"
             ).fetchone()
             assert row is not None
+            if table.kind not in LOCKABLE:
+                # This locks as well, but after the snapshot, which sees no row of a file that was written since.
+                run(connection, f"SELECT FROM {table.rows} LIMIT 0")
+                if _file(connection, table) != file:
+                    raise Unavailable(
+                        f"{table.shown} was written anew while the snapshot was taken",
+                        safe="nothing was read",
+                        next="run the same command again",
+                    )
             self._found, self._count = look(connection, self._place, self._name), None
+            pages = _pages(connection, self._found.table)
         digest = _digest(self._found)
         if before is not None and _digest(before) != digest:
             raise IntegrityError(
@@ -104,7 +114,7 @@ class PostgresSource(Source):
                 safe="nothing was read",
                 next="run the same command again",
             )
-        self._token = {"snapshot": row[0], "xids": row[1], "pages": int(row[2]), "schema": digest}
+        self._token = {"snapshot": row[0], "xids": row[1], "pages": pages, "schema": digest}
         return dict(self._token)
 
     def alive(self, token: Json) -> bool:
@@ -117,14 +127,25 @@ class PostgresSource(Source):
                 connection.close()
 
     def partitions(self, target_rows: int, token: Json) -> list[Json]:
-        """Cut the table's pages into equal ranges ``{"from": page, "to": page or None}``, the last one open."""
-        rows = self.count()
+        """Cut the parts of the table into equal ranges of pages.
+
+        Returns:
+            ``{"part": number, "from": page, "to": page or None}``, the last one of each part open; one range for a
+            part without places.
+        """
+        rows, pages = self.count(), token["pages"]
         if not rows:
             return []
-        pages = int(token["pages"])
-        n = max(1, min(-(-rows // max(1, target_rows)), pages))
-        edges = [i * pages // n for i in range(n)]
-        return [{"from": low, "to": high} for low, high in zip(edges, [*edges[1:], None], strict=True)]
+        whole = sum(count or 0 for count in pages)
+        wanted = -(-rows // max(1, target_rows))
+        out: list[Json] = []
+        for part, count in enumerate(pages):
+            if count == 0 and len(pages) > 1:
+                continue
+            n = max(1, min(-(-wanted * (count or 0) // max(1, whole)), count or 0))
+            edges = [i * (count or 0) // n for i in range(n)]
+            out += [{"part": part, "from": a, "to": b} for a, b in zip(edges, [*edges[1:], None], strict=True)]
+        return out
 
     def attach(self, token: Json) -> None:
         """Join the coordinator's snapshot; the coordinator itself has it already.
@@ -153,8 +174,11 @@ class PostgresSource(Source):
             raise UsageError("a range of a Postgres table has no cursor, it starts again")
         found = self._attached()
         reader = Reader(found.layout, found.collection)
-        query = f"SELECT {reader.select_list()} FROM ONLY {found.table.quoted}{self._filter(_range(partition))}"
-        if self._where is not None:
+        parts = found.table.parts
+        part = parts[int(partition.get("part", 0))]
+        rows = found.table.rows if len(parts) == 1 else f"ONLY {part.quoted}"
+        query = f"SELECT {reader.select_list()} FROM {rows}{self._filter(_range(partition) if part.heap else '')}"
+        if self._where is not None and part.heap:
             # An index may serve the condition, and gives another order.
             query += " ORDER BY ctid"
         for batch in self._batches(query, page_rows):
@@ -169,8 +193,8 @@ class PostgresSource(Source):
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             rows = key_rows(found.layout, wanted[start : start + _KEYS_AT_ONCE])
             if rows:
-                condition = key_condition(found.layout, "$1")
-                query = f"SELECT {reader.select_list()} FROM ONLY {found.table.quoted}{self._filter(condition)}"
+                condition = key_condition(found.layout, "$1", self._version)
+                query = f"SELECT {reader.select_list()} FROM {found.table.rows}{self._filter(condition)}"
                 pages += [reader.page(batch) for batch in self._batches(query, _KEYS_AT_ONCE, (json.dumps(rows),))]
         if not pages:
             return make_page(found.collection, ids=[])
@@ -180,7 +204,7 @@ class PostgresSource(Source):
         """See ``Source.keys``."""
         found = self._attached()
         reader = Reader(found.layout, found.collection)
-        query = f"SELECT {reader.key_list()} FROM ONLY {found.table.quoted}{self._filter()}"
+        query = f"SELECT {reader.key_list()} FROM {found.table.rows}{self._filter()}"
         for batch in self._batches(query, 100_000):
             ids = reader.ids(batch)
             yield pa.RecordBatch.from_pydict({"id": ids, "namespace": pa.repeat(pa.scalar("", pa.string()), len(ids))})
@@ -243,7 +267,7 @@ class PostgresSource(Source):
         return f" WHERE {text}" if text else ""
 
     def _count_in(self, connection: Connection, found: Found) -> int:
-        query = f"SELECT count(*) FROM ONLY {found.table.quoted}{self._filter()}"
+        query = f"SELECT count(*) FROM {found.table.rows}{self._filter()}"
         try:
             # A parameter makes the server take one statement only.
             row = run(connection, f"SELECT q.* FROM ({query}) AS q WHERE $1", [True]).fetchone()
@@ -268,8 +292,8 @@ class PostgresSource(Source):
         A consumer that stops early leaves the connection in the middle of a result: it is given up.
         """
         found = self._attached()
-        vector = found.layout.one("vector")
-        size = page_rows * (_OTHER_BYTES + 4 * (vector.dim if vector else 0))
+        elements = sum(slot.dim for slot in found.layout.of("vector") if slot.vector != "sparsevec")
+        size = page_rows * (_OTHER_BYTES + 4 * elements)
         hint = str(min(max(size, _BATCH_BYTES[0]), _BATCH_BYTES[1]))
         with self._failures():
             columnar = self._idle.pop() if self._idle else self._columnar_session()
@@ -346,8 +370,21 @@ def _join(connection: Connection, token: Json) -> bool:
 
 def _digest(found: Found) -> str:
     """What a session must agree on with the coordinator: the table and how its columns are read."""
-    data = [found.table.oid, found.layout.to_json(), collection_to_json(found.collection) | {"native": {}}]
+    data: list[Json] = [found.table.oid, [part.oid for part in found.table.parts]]
+    data += [found.layout.to_json(), collection_to_json(found.collection) | {"native": {}}]
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _file(connection: Connection, table: Table) -> int | None:
+    """The file that holds a relation now; REFRESH MATERIALIZED VIEW makes another one."""
+    row = run(connection, "SELECT pg_catalog.pg_relation_filenode($1::oid)::int8", [table.oid]).fetchone()
+    return None if row is None else row[0]
+
+
+def _pages(connection: Connection, table: Table) -> list[int | None]:
+    """Pages of every part, now: the snapshot sees no row behind them. None for parts whose rows have no place."""
+    size = "SELECT pg_catalog.pg_relation_size($1::oid) / current_setting('block_size')::bigint"
+    return [int(run(connection, size, [part.oid]).fetchone()[0]) if part.heap else None for part in table.parts]
 
 
 def _range(partition: Json) -> str:

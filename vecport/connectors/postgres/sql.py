@@ -25,6 +25,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def unquote(text: str) -> str:
+    """Inverse of ``quote``."""
+    return text[1:-1].replace('""', '"')
+
+
 def check_name(name: str) -> None:
     """Raise ``NotRepresentable`` unless Postgres can hold this name as it is."""
     try:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
 from ..base import Json, TargetPlan
-from . import acknowledge, sql
-from .catalog import OPCLASSES, Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
+from . import acknowledge, existing, sql
+from .catalog import Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
 from .connect import run
-from .design import IndexPlan, create_index, create_table
+from .design import create_table, plan_counted
 from .failures import sqlstate
 from .layout import Comment, Layout, Slot, parse_comment
+from .vectors import VECTOR_TYPES
 
 if TYPE_CHECKING:
     from .connect import Connection
@@ -90,7 +91,7 @@ def create(
 ) -> Table:
     """Create the table of a plan, with its comment."""
     quoted = sql.qualified(home, name)
-    run(connection, create_table(quoted, layout, extension))
+    run(connection, create_table(quoted, layout, extension, plan_counted(plan, layout)))
     write_comment(connection, quoted, plan, layout, plan.passport, "loading")
     table = find_table(connection, home, name)
     assert table is not None
@@ -102,19 +103,21 @@ def is_left_over(connection: Connection, table: Table, wanted: Layout, plan: Tar
     comment = parse_comment(table.comment)
     if comment is None or comment.layout.differences(table):
         return False
-    if comment.layout == wanted and _metrics(table, wanted, comment) <= {_metric(plan)}:
+    if comment.layout == wanted and not _other_metrics(table, wanted, comment, plan, known=False):
         return False
     return not scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
 
 
-def existing_layout(table: Table, wanted: Layout) -> Layout:
+def existing_layout(table: Table, wanted: Layout, plan: TargetPlan) -> Layout:
     """The layout of an existing table that has a place for everything that is wanted.
 
-    A table with a ``document`` column also takes records without documents.
+    A table with a ``document`` column also takes records without documents; one of the user's, the keys of free
+    metadata in columns of its own (``existing``).
 
     Raises:
         NotRepresentable: the table has other columns.
     """
+    wanted = _fitted(table, wanted)
     comment = parse_comment(table.comment)
     own = comment.layout if comment is not None and not comment.layout.differences(table) else None
     if own is not None:
@@ -123,6 +126,8 @@ def existing_layout(table: Table, wanted: Layout) -> Layout:
         extra = have.keys() - set(map(_meaning, wanted.slots))
         if not missing and all(have[meaning].role == "document" for meaning in extra):
             return own
+    if existing.applies(table, plan, wanted):
+        return existing.mapped_layout(table, plan, wanted)
     differences = wanted.differences(table)
     if differences:
         raise NotRepresentable(
@@ -130,7 +135,19 @@ def existing_layout(table: Table, wanted: Layout) -> Layout:
             safe="nothing was written",
             next="import into a new table, or replace this one: --if-exists replace",
         )
-    return wanted
+    computed = {column.name for column in table.columns if "generated" in column.extra}
+    return replace(wanted, slots=tuple(replace(slot, generated=slot.column in computed) for slot in wanted.slots))
+
+
+def _fitted(table: Table, wanted: Layout) -> Layout:
+    """The layout with the dimensions of the table's sparse columns, where the import asks for none."""
+    dims = {column.name: column.dim for column in table.columns if column.vector == "sparsevec"}
+    most = VECTOR_TYPES["sparsevec"].max_dim
+    slots = (
+        replace(slot, dim=dims.get(slot.column) or most) if (slot.vector, slot.dim) == ("sparsevec", most) else slot
+        for slot in wanted.slots
+    )
+    return replace(wanted, slots=tuple(slots))
 
 
 def check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
@@ -152,11 +169,11 @@ def check_existing(connection: Connection, table: Table, plan: TargetPlan, wante
                 safe="nothing was written",
                 next="choose another name, or --if-exists append or replace",
             )
-    layout = existing_layout(table, wanted)
-    metrics = _metrics(table, layout, comment)
-    if metrics and _metric(plan) in OPCLASSES and _metric(plan) not in metrics:
+    layout = existing_layout(table, wanted, plan)
+    others = _other_metrics(table, layout, comment, plan, known=True)
+    if others:
         raise NotRepresentable(
-            f"the table {table.shown} is for the metric {', '.join(sorted(metrics))}, the import for {_metric(plan)}",
+            f"the table {table.shown} is for {'; '.join(others)}",
             safe="nothing was written",
             next="import into a new table, or with --set metric=...",
         )
@@ -165,30 +182,40 @@ def check_existing(connection: Connection, table: Table, plan: TargetPlan, wante
     return layout
 
 
-def _metric(plan: TargetPlan) -> str:
-    return plan.collection.vectors[0].metric if plan.collection.vectors else "unknown"
+def _other_metrics(
+    table: Table, layout: Layout, comment: Comment | None, plan: TargetPlan, *, known: bool
+) -> list[str]:
+    """Where a table is for another metric than the import, one phrase a vector.
 
-
-def _metrics(table: Table, layout: Layout, comment: Comment | None) -> set[str]:
-    """The metrics that a table has an index for, or else the one that its import knew; empty for none."""
-    vector = layout.one("vector")
-    if vector is None:
-        return set()
-    found = set(metrics_of(table, vector.column, vector.dim))
-    return found or ({comment.metric} - {"unknown"} if comment else set())
+    Args:
+        known: an import that knows no metric that the type can index does not mind.
+    """
+    out = []
+    for v in plan.collection.vectors:
+        slot = next(slot for slot in layout.of("vector") if slot.name == v.name)
+        found = set(metrics_of(table, slot.column, slot.dim))
+        if not found and comment is not None:
+            found = {comment.metrics.get(v.name, "unknown")} - {"unknown"}
+        minds = v.metric in VECTOR_TYPES[slot.vector].metrics and v.metric not in found if known else found - {v.metric}
+        if found and minds:
+            out.append(f"vector {v.name!r}: the metric {', '.join(sorted(found))}, the import for {v.metric}")
+    return out
 
 
 def knowing(plan: TargetPlan, table: Table) -> TargetPlan:
-    """The plan with the metric that an earlier import knew, where it does not know one itself."""
+    """The plan with the metrics that an earlier import knew, where it does not know them itself."""
     before = parse_comment(table.comment)
-    if before is None or _metric(plan) != "unknown" or not plan.collection.vectors:
+    if before is None:
         return plan
-    vectors = (replace(plan.collection.vectors[0], metric=before.metric),)
+    vectors = tuple(
+        replace(v, metric=before.metrics.get(v.name, "unknown")) if v.metric == "unknown" else v
+        for v in plan.collection.vectors
+    )
     return replace(plan, collection=replace(plan.collection, vectors=vectors))
 
 
 def _meaning(slot: Slot) -> tuple[Any, ...]:
-    return slot.role, slot.name, slot.type, slot.dim
+    return slot.role, slot.name, slot.type, slot.vector, slot.dim
 
 
 def may_comment(table: Table, plan: TargetPlan) -> bool:
@@ -207,27 +234,24 @@ def write_comment(
     state: str,
 ) -> None:
     """Keep layout, passport and state in the table's comment."""
-    comment = Comment(layout, passport, state, plan.import_id, _metric(plan))
+    metrics = {v.name: v.metric for v in plan.collection.vectors}
+    comment = Comment(layout, passport, state, plan.import_id, metrics)
     run(connection, f"COMMENT ON TABLE {quoted} IS {sql.literal(comment.text())}")
 
 
-def build_index(connection: Connection, table: Table, index: IndexPlan, extension: Extension) -> None:
-    """Build the vector index unless the table has it."""
-    for found in table.indexes:
-        same = (found.method, found.column, found.opclass) == (index.method, index.column, index.opclass)
-        if same and found.valid and not found.partial:
-            return
-    if index.memory:
-        connection.execute(f"SET LOCAL maintenance_work_mem = {sql.literal(index.memory)}")
-    name = index.name(table.name)
-    taken = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    for attempt in range(2, 1000):
-        if not connection.execute(
-            f"{taken} WHERE n.nspname = %s::text AND c.relname = %s::text", [table.schema, name]
-        ).fetchall():
-            break
-        name = index.name(f"{table.name}_{attempt}")
-    run(connection, create_index(table.quoted, name, index, extension))
+def restart_counters(connection: Connection, table: Table) -> None:
+    """Let columns that count by themselves go on behind their largest value, where the role may say so."""
+    for column in table.columns:
+        if "identity" in column.extra or "serial" in column.extra:
+            name = sql.quote(column.name)
+            run(
+                connection,
+                "SELECT pg_catalog.setval(s.name, greatest(q.largest, pg_catalog.pg_sequence_last_value(s.name)))"
+                " FROM (SELECT pg_catalog.pg_get_serial_sequence($1, $2)::regclass AS name) AS s,"
+                f" (SELECT max({name}) AS largest FROM ONLY {table.quoted}) AS q"
+                " WHERE q.largest > 0 AND pg_catalog.has_sequence_privilege(s.name, 'UPDATE')",
+                [table.quoted, column.name],
+            )
 
 
 def scalar(connection: Connection, statement: str) -> Any:

@@ -11,31 +11,35 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import NotFound, NotRepresentable, UsageError
+from ...errors import IntegrityError, NotFound, NotRepresentable, UsageError
 from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
 from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
-from . import acknowledge, sql, tables
+from . import acknowledge, existing, indexes, sql, tables
 from .arrow import Batch, pc
-from .catalog import OPCLASSES, Extension, Table, find_table, read_extension
+from .catalog import Extension, Table, find_table, read_extension
 from .connect import READ, WRITE, begin, connect, run
 from .describe import Found, look, table_name, version
-from .design import INT_MAX, INT_MIN, MAX_DIM, plan_index, plan_layout
+from .design import INT_MAX, INT_MIN, plan_layout
 from .failures import translated
 from .keys import key_condition, key_rows
-from .layout import Layout, parse_comment
+from .layout import Layout, Slot, parse_comment
 from .loader import ROWS_AT_ONCE, Caster, Loader
+from .owntypes import TypeMaker
 from .reader import expressions
 from .types import PATTERN
+from .vectors import OPERATORS, VECTOR_TYPES
 
 if TYPE_CHECKING:
     from .connect import Connection
 
 #: A key in a btree index has at most 2,704 bytes, of which some are the entry's own.
 ID_MAX_BYTES: Final = 2_600
+#: A table has at most 1,600 columns; the others are key, document and metadata.
+MAX_VECTORS: Final = 1_500
 _INEXACT: Final = frozenset({"number_negative_zero", "nonfinite", "bytes", "surrogates", "string_nul"})
 _MAX_EF_SEARCH: Final = 1_000
 
@@ -54,13 +58,19 @@ class PostgresTarget(Target):
         id_int_max=INT_MAX,
         id_max_bytes=ID_MAX_BYTES,
         id_forbidden="\0",
-        vectors=1,
+        vectors=MAX_VECTORS,
         unnamed_vector=False,
         vector_name="embedding",
-        kinds={"dense": frozenset({"float32"})},
-        metrics=frozenset(OPCLASSES),
+        kinds={
+            "dense": frozenset({"float32", "float16"}),
+            "binary": frozenset({"bit"}),
+            "sparse": frozenset({"float32"}),
+        },
+        metrics=VECTOR_TYPES["vector"].metrics,
+        kind_metrics={"binary": VECTOR_TYPES["bit"].metrics, "sparse": VECTOR_TYPES["sparsevec"].metrics},
         metric_required=False,
-        max_dim=MAX_DIM,
+        max_dim=VECTOR_TYPES["vector"].max_dim,
+        kind_max_dim={"binary": VECTOR_TYPES["bit"].max_dim},
         null_vectors=True,
         nonfinite_vectors=False,
         native_document=True,
@@ -70,6 +80,7 @@ class PostgresTarget(Target):
         ),
         passport=True,
         ack="transactional",
+        on_conflict=frozenset({"replace", "skip", "fail"}),
         # Encoding and sending release the interpreter, so a second process would only add its start.
         concurrency="threads",
         write_rows=ROWS_AT_ONCE,
@@ -85,6 +96,8 @@ class PostgresTarget(Target):
         self._table: Table | None = None
         self._extension: Extension | None = None
         self._finished = False
+        #: Somebody else writes into the new table, so that keys of the dump may be there already.
+        self._shared = False
 
     # -- what a caller sees --------------------------------------------------------------------
 
@@ -99,7 +112,7 @@ class PostgresTarget(Target):
             except NotRepresentable as error:
                 shown = version(connection, read_extension(connection))
                 return Description(Collection(self._name), None, version=shown, notes=(str(error),))
-            count = tables.scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}")
+            count = tables.scalar(connection, f"SELECT count(*) FROM {table.rows}")
             passport = found.comment.passport if found.comment and found.comment.passport else None
             return Description(found.collection, count, passport, found.version, found.notes)
 
@@ -116,7 +129,9 @@ class PostgresTarget(Target):
         """
         check_plan(plan, self.capabilities, "PostgreSQL")
         layout = plan_layout(plan, self._place)
-        plan_index(plan, layout)
+        indexes.plan_indexes(plan, layout)
+        if existing.chosen_columns(plan.settings) and plan.if_exists != "append":
+            raise UsageError("--set column.KEY=COLUMN is for a table that is there", next="--if-exists append")
         schema, name = table_name(self._place, self._name)
         sql.check_name(name)
         with self._failures(), self._transaction(WRITE) as connection:
@@ -125,8 +140,12 @@ class PostgresTarget(Target):
             if table is not None and plan.if_exists == "replace" and not plan.resume:
                 tables.drop(connection, table)
                 schema, table = table.schema, None
+            home = table.schema if table is not None else tables.home_of(connection, schema)
+            # Types go with a table that is created: where the one that is there stays, all of this is undone.
+            create = table is None or plan.if_exists == "create"
+            layout = TypeMaker(connection, home, plan.native.get("types"), create=create).layout(layout)
             if table is None:
-                table = tables.create(connection, tables.home_of(connection, schema), name, plan, layout, extension)
+                table = tables.create(connection, home, name, plan, layout, extension)
             elif (
                 not plan.resume and plan.if_exists == "create" and tables.is_left_over(connection, table, layout, plan)
             ):
@@ -144,7 +163,9 @@ class PostgresTarget(Target):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"the table {self._name!r} is gone", next="run the import again from its start")
-            layout = tables.existing_layout(table, plan_layout(plan, self._place))
+            layout = plan_layout(plan, self._place)
+            layout = TypeMaker(connection, table.schema, plan.native.get("types"), create=False).layout(layout)
+            layout = tables.existing_layout(table, layout, plan)
             self._attached(plan, table, layout, read_extension(connection))
 
     def acknowledged(self) -> set[Mark] | None:
@@ -168,30 +189,51 @@ class PostgresTarget(Target):
             return
         with self._failures(mark), self._transaction(WRITE) as connection:
             if acknowledge.record(connection, table, plan.import_id, mark):
-                loader = Loader(connection, self._layout_of(), plan.collection, self._caster.cast)
-                (loader.upsert if plan.if_exists == "append" else loader.insert)(table, batch)
+                self._load(connection, plan, table, batch)
+
+    def _load(self, connection: Connection, plan: TargetPlan, table: Table, batch: Batch) -> None:
+        """Write a page; a new table is filled without a detour, until somebody else writes into it as well."""
+        import psycopg
+
+        indexed = {index.column for index in indexes.plan_indexes(plan, self._layout_of())}
+        loader = Loader(connection, self._layout_of(), plan.collection, self._caster.cast, indexed)
+        if plan.if_exists != "append" and not self._shared:
+            try:
+                with connection.transaction():
+                    loader.insert(table, batch)
+                return
+            except psycopg.errors.UniqueViolation:
+                if _repeats(batch):
+                    raise
+                self._shared = True
+        if plan.on_conflict != "replace" and _repeats(batch):
+            # An INSERT that skips would take the first of them and say nothing.
+            raise IntegrityError("two records of the row group have the same key", safe="the row group was not written")
+        loader.merge(table, batch, plan.on_conflict)
 
     def delete(self, ids: Sequence[str]) -> None:
         """See ``Target.delete``."""
         with self._failures(), self._transaction(WRITE) as connection:
             found = look(connection, self._place, self._name)
             rows = json.dumps(key_rows(found.layout, ids))
-            condition = key_condition(found.layout, "$1")
+            condition = key_condition(found.layout, "$1", connection.info.server_version)
             run(connection, f"DELETE FROM ONLY {found.table.quoted} WHERE {condition}", [rows])
 
     def finish(self, passport: Mapping[str, Json]) -> None:
         """See ``Target.finish``: index, statistics, final comment, and the end of the acknowledgements."""
         plan, table = self._prepared()
         layout = self._layout_of()
-        index = plan_index(plan, layout)
+        planned = indexes.plan_indexes(plan, layout)
         with self._failures(), self._transaction(WRITE) as connection:
             now = find_table(connection, table.schema, table.name)
             if now is None or now.oid != table.oid:
                 raise NotFound(f"the table {table.shown} is gone", next="run the import again from its start")
             # A table of the user's that is appended to gets an index only on request.
-            if index is not None and (tables.may_comment(now, plan) or "index" in plan.settings):
-                assert self._extension is not None
-                tables.build_index(connection, now, index, self._extension)
+            if tables.may_comment(now, plan) or any(key.startswith("index") for key in plan.settings):
+                for index in planned:
+                    assert self._extension is not None
+                    indexes.build_index(connection, now, index, self._extension)
+            tables.restart_counters(connection, now)
             if tables.may_comment(now, plan):
                 tables.write_comment(connection, now.quoted, tables.knowing(plan, now), layout, passport, "complete")
             acknowledge.end(connection, now, plan.import_id)
@@ -204,37 +246,39 @@ class PostgresTarget(Target):
         An index of pgvector answers with at most ``ef_search`` or ``probes`` candidates, so both are raised to suit k.
         """
         found = self._look()
-        slot = found.layout.one("vector")
-        if slot is None or slot.name != vector or found.extension is None:
+        slot = next((slot for slot in found.layout.of("vector") if slot.name == vector), None)
+        if slot is None or found.extension is None:
             raise UsageError(f"the table {found.table.shown} has no vector {vector!r}")
         metric = found.collection.vector(vector).metric
-        if metric not in OPCLASSES:
+        if metric not in VECTOR_TYPES[slot.vector].metrics:
             raise UsageError(
                 f"the metric of {found.table.shown} is not known",
                 why="no index of the table says it",
                 next="choose one at the import: --set metric=cosine",
             )
-        operator = found.extension.operator(OPCLASSES[metric][1])
-        distance = f"{sql.quote(slot.column)} {operator} $1::text::{found.extension.name('vector')}"
+        operator = found.extension.operator(OPERATORS[metric][1])
+        kind = "bit varying" if slot.vector == "bit" else found.extension.name(slot.vector)
+        distance = f"{sql.quote(slot.column)} {operator} $1::text::{kind}"
         keys = ", ".join(expressions(key)[0] for key in found.layout.keys)
-        statement = f"SELECT {distance}, {keys} FROM ONLY {found.table.quoted} ORDER BY {distance} LIMIT $2"
-        text = "[" + ",".join(map(repr, np.asarray(query, np.float64).tolist())) + "]"
+        statement = f"SELECT {distance}, {keys} FROM {found.table.rows} ORDER BY {distance} LIMIT $2"
         with self._failures(), self._transaction(READ) as connection:
             _widen_search(connection, found, slot.column, k)
-            rows = run(connection, statement, [text, k]).fetchall()
+            rows = run(connection, statement, [_spelled(slot, query), k]).fetchall()
         return [Hit(_hit_id(found.layout, row[1:]), float(row[0])) for row in rows if row[0] is not None]
 
     def query_hint(self) -> str:
-        """A search in SQL with the operator of the metric."""
+        """A search in SQL with the operator of the metric, by the first vector that has one."""
         found = self._look()
-        slot = found.layout.one("vector")
-        metric = found.collection.vectors[0].metric if found.collection.vectors else ""
-        if slot is None or found.extension is None or metric not in OPCLASSES:
+        known = {v.name: v.metric for v in found.collection.vectors}
+        slot = next((s for s in found.layout.of("vector") if known[s.name] in VECTOR_TYPES[s.vector].metrics), None)
+        if slot is None or found.extension is None:
             return ""
         keys = ", ".join(sql.quote(key.column) for key in found.layout.keys)
         plain = found.extension.schema in ("public", found.table.schema)
-        operator = OPCLASSES[metric][1] if plain else found.extension.operator(OPCLASSES[metric][1])
-        distance = f"{sql.quote(slot.column)} {operator} '[...]'"
+        operator = OPERATORS[known[slot.name]][1]
+        operator = operator if plain else found.extension.operator(operator)
+        shown = {"bit": "B'...'", "sparsevec": f"'{{...}}/{slot.dim}'"}.get(slot.vector, "'[...]'")
+        distance = f"{sql.quote(slot.column)} {operator} {shown}"
         return f"SELECT {keys}, {distance} AS distance FROM {found.table.quoted} ORDER BY {distance} LIMIT 10;"
 
     def count(self) -> int:
@@ -243,7 +287,7 @@ class PostgresTarget(Target):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"there is no table {self._name!r}")
-            return int(tables.scalar(connection, f"SELECT count(*) FROM ONLY {table.quoted}"))
+            return int(tables.scalar(connection, f"SELECT count(*) FROM {table.rows}"))
 
     def close(self) -> None:
         """See ``Target.close``."""
@@ -334,6 +378,21 @@ def _widen_search(connection: Connection, found: Found, column: str, k: int) -> 
     if tuple(map(int, found.extension.version.split(".")[:2])) >= (0, 8):
         connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
         connection.execute("SET LOCAL ivfflat.iterative_scan = relaxed_order")
+
+
+def _spelled(slot: Slot, query: npt.NDArray[np.float32]) -> str:
+    """A query as the text of the column's type: bits are what is above zero."""
+    if slot.vector == "bit":
+        return "".join("1" if x > 0 else "0" for x in query.tolist())
+    if slot.vector == "sparsevec":
+        entries = ",".join(f"{i + 1}:{float(query[i])!r}" for i in np.flatnonzero(query).tolist())
+        return f"{{{entries}}}/{slot.dim}"
+    return "[" + ",".join(map(repr, np.asarray(query, np.float64).tolist())) + "]"
+
+
+def _repeats(batch: Batch) -> bool:
+    """Whether a page has an id twice."""
+    return bool(pc.count_distinct(batch.column("id")).as_py() < batch.num_rows)
 
 
 def _hit_id(layout: Layout, values: Sequence[Any]) -> str:

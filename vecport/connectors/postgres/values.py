@@ -83,6 +83,10 @@ def metadata_fields(slots: Sequence[Slot], metadata: Array, cast: Cast) -> list[
             used += len(values) - values.count(_ABSENT)
             out.append(_json_field(slot, values))
             continue
+        if slot.optional:
+            used += sum(key in row for row in rows)
+            out.append(_field(slot, [row.get(key) for row in rows], cast))
+            continue
         try:
             values = [row[key] for row in rows]
         except KeyError:
@@ -189,7 +193,7 @@ def _json_field(slot: Slot, values: list[Any]) -> wire.Pieces:
 
 def _field(slot: Slot, values: list[Any], cast: Cast) -> wire.Pieces:
     """Encode a list of JSON values, tags as they stand, as one typed column."""
-    if slot.kind.array:
+    if slot.kind.array and not slot.kind.as_text:
         return _array_field(slot, values, cast)
     return _from_array(slot, _gather(slot, values), cast)
 
@@ -216,7 +220,7 @@ def _array_field(slot: Slot, values: list[Any], cast: Cast) -> wire.Pieces:
 
 def _gather(slot: Slot, values: list[Any]) -> Array:
     """Check the types of JSON values and gather them in an Arrow array."""
-    kinds, arrow = _FORMS.get(slot.kind.base.name, _TEXT_FORM)
+    kinds, arrow = _TEXT_FORM if slot.kind.as_text else _FORMS.get(slot.kind.base.name, _TEXT_FORM)
     found = set(map(type, values))
     if dict in found:
         values = [_untagged(slot, value) if isinstance(value, dict) else value for value in values]
@@ -260,6 +264,8 @@ def _from_text(slot: Slot, texts: Array, cast: Cast) -> wire.Pieces:
 
 def _from_array(slot: Slot, array: Array, cast: Cast) -> wire.Pieces:
     """Encode an Arrow array of the form that ``_FORMS`` says."""
+    if slot.kind.as_text:
+        return wire.variable(cast(slot.kind, array))
     name = slot.kind.base.name
     valid = np.asarray(array.is_valid()) if array.null_count else None
     if name == "bool":
@@ -273,8 +279,6 @@ def _from_array(slot: Slot, array: Array, cast: Cast) -> wire.Pieces:
         if raw is None:
             raise _refusal(slot, "a text that is no UUID in its canonical form")
         return wire.fixed(raw, valid)
-    if slot.kind.base.text:
-        return wire.variable(cast(slot.kind, array))
     if name in ("varchar", "char"):
         _check_length(slot, array)
     return wire.variable(array)

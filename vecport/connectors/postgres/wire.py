@@ -83,24 +83,26 @@ def variable(values: Array, tag: bytes = b"") -> Pieces:
     return [_matrix(head, valid), pc.fill_null(body, b"") if values.null_count else body]
 
 
-def vector(matrix: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> Pieces:
-    """Fields of type ``vector``.
+def vector(matrix: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None, element: str = ">f4") -> Pieces:
+    """Fields of type ``vector`` or ``halfvec``.
 
     Args:
         matrix: (m, dim) of the m rows that are not null, finite.
         valid: (n,) bool with m true; None when m is n.
+        element: dtype of the elements.
     """
     m, dim = matrix.shape
-    out = np.empty((m, dim + 2), ">f4")
-    head = out.view(np.uint8).reshape(m, 4 * dim + 8)
-    head[:, :8] = np.frombuffer((4 + 4 * dim).to_bytes(4, "big") + dim.to_bytes(2, "big") + bytes(2), np.uint8)
-    out[:, 2:] = matrix
+    size = np.dtype(element).itemsize
+    before, width = 8 // size, 8 + size * dim
+    out = np.empty((m, dim + before), element)
+    head = out.view(np.uint8).reshape(m, width)
+    head[:, :8] = np.frombuffer((width - 4).to_bytes(4, "big") + dim.to_bytes(2, "big") + bytes(2), np.uint8)
+    out[:, before:] = matrix
     flat = out.view(np.uint8).reshape(-1)
-    width = 8 + 4 * dim
     if valid is None or m == len(valid):
-        return [_binary(flat, np.arange(0, m * width + 1, width, dtype=np.int64))]
+        return [binaries(flat, np.arange(0, m * width + 1, width, dtype=np.int64))]
     # A null row is four bytes, and there is no room for them in the matrix.
-    values = _binary(flat, _offsets(np.where(valid, width, 0)))
+    values = binaries(flat, _offsets(np.where(valid, width, 0)))
     nulls = np.full((len(valid), 4), 255, np.uint8)
     return [_matrix(nulls, None, keep=~valid), values]
 
@@ -177,9 +179,9 @@ def _matrix(
         keep = np.ones(rows.shape, np.bool_)
         keep[~valid, 4:] = False
     if keep is None:
-        return _binary(rows.reshape(-1), np.arange(0, n * width + 1, width, dtype=np.int64))
+        return binaries(rows.reshape(-1), np.arange(0, n * width + 1, width, dtype=np.int64))
     lengths = keep.sum(axis=1) if keep.ndim == 2 else keep * width
-    return _binary(rows[keep].reshape(-1), _offsets(lengths))
+    return binaries(rows[keep].reshape(-1), _offsets(lengths))
 
 
 def _has_null(flat: Array, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -196,7 +198,8 @@ def _offsets(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return offsets
 
 
-def _binary(flat: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Array:
+def binaries(flat: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Array:
+    """Binaries of varying width from their bytes one after the other and (n + 1,) offsets."""
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(flat))]
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
