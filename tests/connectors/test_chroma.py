@@ -369,13 +369,6 @@ def test_damage_is_an_integrity_error(filled: Path) -> None:
     assert fingerprint(filled) == before
 
 
-def test_lost_index_files_are_not_silent(filled: Path) -> None:
-    for path in filled.glob("*/index_metadata.pickle"):
-        shutil.rmtree(path.parent)
-    with open_source(filled) as session, pytest.raises(Exception, match="Error finding id"):
-        read(session)
-
-
 def test_a_full_temporary_folder(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = temporary_copies()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
@@ -591,7 +584,7 @@ SAMPLES: dict[str, list[Any]] = {
     "list_integer": [[1, 2, -3], [2**63 - 1, -(2**63)], [5, 5]],
     "list_number": [[0.9127555772777217], [-0.0], [1e-300]],
     "list_boolean": [[True], [False, True, True]],
-    "list_mixed": [[1, 2.5], ["a", 1], [True, 1], ["a", None], [[1]], [2**63], [{}]],
+    "list_mixed": [[1, 2.5], ["a", 1], [True, 1], [1, True], ["a", None], [[1]], [2**63], [{}]],
     "object": [{}, {"a": 1}],
 }
 #: Kinds whose values cannot reach a client as plain JSON: they are tags in the dump.
@@ -651,7 +644,7 @@ def test_write_refuses_what_would_change(tmp_path: Path, kind: str) -> None:
     with open_target(tmp_path / "db") as target:
         target.prepare(TargetPlan(collection, 1))
         refused = [v for v in SAMPLES[kind] if not values.value_survives(v)]
-        assert refused
+        assert len(refused) == len(SAMPLES[kind])
         for value in refused:
             batch = batch_of(collection, ["good", "bad"], metadata=[{"v": 1}, {"v": value}])
             with pytest.raises(NotRepresentable, match="record 'bad': metadata key 'v'"):
@@ -701,6 +694,7 @@ def test_forbidden_keys_are_those_that_the_engine_refuses_or_drops(where: str, s
             collection.add(ids=[str(i)], embeddings=[[1.0]], metadatas=[{key: "v", "other": 1}])
             answer = collection.get(ids=[str(i)], include=["metadatas", "uris"])
             held = answer["metadatas"] == [{key: "v", "other": 1}] and answer["uris"] == [None]
+            held = held or (key == values.URI_KEY and answer["uris"] == ["v"])
         except Exception:
             held = False
         forbidden = re.fullmatch(values.METADATA_RULES.forbidden_keys, key) is not None
@@ -1247,30 +1241,6 @@ def test_a_live_collection_that_was_empty_when_described(server: ChromaEngine, r
         docs.add(ids=["a"], embeddings=[[1.0]])
         with pytest.raises(Incomplete, match="was empty when it was described"):
             read(session)
-
-
-def test_uris_are_refused_by_name(tmp_path: Path) -> None:
-    with raw(tmp_path / "db") as client:
-        docs = client.create_collection("docs", embedding_function=None)
-        docs.add(ids=["a", "b"], embeddings=[[1.0], [2.0]], uris=[None, "file:///x"])
-    with open_source(tmp_path / "db") as session, pytest.raises(NotRepresentable, match="record 'b' has the URI"):
-        read(session)
-
-
-def test_sparse_vectors_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only Chroma Cloud holds them; so a client's answer and a schema are made up."""
-    load(tmp_path / "db", batch_of(collection_of(), ["a", "b"], metadata=[{"x": 1}, {"x": 2}]), collection_of())
-    with open_source(tmp_path / "db") as session:
-        docs = session._collection()
-        answer = docs.get(ids=["a", "b"], include=list(source.PARTS))
-        answer["metadatas"][1]["x"] = chromadb.SparseVector([1], [0.5])
-        with pytest.raises(NotRepresentable, match="sparse vectors are not supported yet") as caught:
-            session._page(answer, ["a", "b"])
-        assert "record 'b' has one under the metadata key 'x'" in caught.value.why
-        enabled = {"sparse_vector": {"sparse_vector_index": {"enabled": True}}}
-        docs.get_model().serialized_schema["keys"]["splade"] = enabled
-        with pytest.raises(NotRepresentable, match="under the metadata key 'splade'"):
-            describe.facts(docs, place_of(tmp_path / "db"))
 
 
 def test_no_embedding_function_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,16 +8,19 @@ Facts from chromadb 1.5.9: ``api/shared_system_client.py`` (clients of one path 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import (
     AuthenticationFailed,
+    IntegrityError,
     Locked,
     NotFound,
     NotRepresentable,
+    Throttled,
+    TooLarge,
     Unavailable,
     UsageError,
     VecportError,
@@ -30,15 +33,21 @@ CLOUD_ROWS: Final = 300
 """Records that Chroma Cloud takes or gives in one request (docs.trychroma.com/cloud/quotas-limits)."""
 DEFAULT_TENANT: Final = "default_tenant"
 DEFAULT_DATABASE: Final = "default_database"
+CREATE_OPTION: Final = "create-database"
 
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 600.0
 _NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
 _REFUSED: Final = ("ChromaAuthError", "AuthorizationError")
-#: What the engine says when a record leaves between its metadata and its vector being read.
-_RACE: Final = "Error finding id"
-_BUSY: Final = ("RateLimitError",)
+#: What the engine says when a record has metadata and no vector: the index has lost it, or it is being deleted.
+_NO_VECTOR: Final = ("Error finding id", "Error getting embedding")
+#: What it says when the files of an index cannot be read at all.
+_NO_INDEX: Final = "hnsw segment reader"
 _NO_CONNECTION: Final = "Could not connect to a Chroma server"
+
+
+class VectorMissing(IntegrityError):
+    """A record that was asked for has metadata and no vector: it is being deleted, or the index has lost it."""
 
 
 def is_cloud(place: Place) -> bool:
@@ -54,27 +63,31 @@ def tenant_and_database(place: Place) -> tuple[str | None, str | None]:
     return tenant, database
 
 
-def open_folder(folder: str | os.PathLike[str], place: Place) -> Any:
+def open_folder(folder: str | os.PathLike[str], place: Place, *, create: bool = False) -> Any:
     """Open a folder with a client of this process; Chroma creates it when it is not there.
 
     Args:
         folder: what to open: a copy for reading, the place itself for writing.
         place: names tenant and database.
+        create: whether tenant and database are created where the user asked for it (``create-database``).
 
     Returns:
         A ``chromadb.ClientAPI``; to be given to ``close``.
     """
     import chromadb
 
-    tenant, database = tenant_and_database(place)
-    path = os.path.realpath(folder)
+    path = Path(os.path.realpath(folder))
     with translated(place.text):
         settings = _settings(chroma_api_impl="chromadb.api.rust.RustBindingsAPI")
-        return chromadb.PersistentClient(Path(path), settings, tenant or DEFAULT_TENANT, database or DEFAULT_DATABASE)
+        return _connected(lambda *names: chromadb.PersistentClient(path, settings, *names), place, create)
 
 
-def open_server(place: Place) -> Any:
+def open_server(place: Place, *, create: bool = False) -> Any:
     """Connect to a server.
+
+    Args:
+        place: names host, tenant and database.
+        create: whether tenant and database are created where the user asked for it (``create-database``).
 
     Raises:
         UsageError: a key without TLS to another machine, or a user name in the address.
@@ -86,7 +99,6 @@ def open_server(place: Place) -> Any:
     import httpx
 
     url, headers = _url(place), _headers(place)
-    tenant, database = tenant_and_database(place)
     with translated(place.text):
         _probe(url, headers)
         settings = _settings(
@@ -95,19 +107,51 @@ def open_server(place: Place) -> Any:
             chroma_server_http_port=place.port or (443 if place.tls else 8000),
             chroma_overwrite_singleton_tenant_database_access_from_auth=is_cloud(place),
         )
-        client = chromadb.HttpClient(
-            url,
-            settings.chroma_server_http_port,
-            place.tls,
-            dict(headers),
-            settings,
-            tenant or DEFAULT_TENANT,
-            database or DEFAULT_DATABASE,
+        port = settings.chroma_server_http_port
+        client = _connected(
+            lambda *names: chromadb.HttpClient(url, port, place.tls, dict(headers), settings, *names), place, create
         )
     session = getattr(getattr(client, "_server", None), "_session", None)
     if session is not None:
         # The client waits for ever by default.
         session.timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+    return client
+
+
+def creates_database(place: Place) -> bool:
+    """Whether the user asked that a tenant or database that is not there be created.
+
+    Raises:
+        UsageError: the option says neither yes nor no.
+    """
+    text = place.option(CREATE_OPTION) or "no"
+    if text not in ("yes", "no"):
+        raise UsageError(f"the option {CREATE_OPTION}={text} is not known", next=f"write {CREATE_OPTION}=yes")
+    return text == "yes"
+
+
+def _connected(connect: Callable[[str, str], Any], place: Place, create: bool) -> Any:
+    """Connect to the chosen tenant and database, which are created first where that is asked for."""
+    chosen = tenant_and_database(place)
+    tenant, database = chosen[0] or DEFAULT_TENANT, chosen[1] or DEFAULT_DATABASE
+    try:
+        return connect(tenant, database)
+    except Exception as e:
+        if not (create and creates_database(place) and type(e).__name__ in _NOT_FOUND):
+            raise
+    # Every server and folder has these two.
+    client = connect(DEFAULT_TENANT, DEFAULT_DATABASE)
+    try:
+        for make, names in (("create_tenant", (tenant,)), ("create_database", (database, tenant))):
+            try:
+                getattr(client._admin_client, make)(*names)
+            except Exception as e:
+                if "already exists" not in str(e):
+                    raise
+        client.set_tenant(tenant, database)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 
@@ -226,20 +270,34 @@ def _translate(error: Exception, where: str, safe: str) -> VecportError:
             safe=safe,
             next="put a valid key into the environment: CHROMA_API_KEY; and check the options tenant and database",
         )
+    if _NO_INDEX in text:
+        return IntegrityError(
+            f"the index of a collection in {where} cannot be read",
+            why=text,
+            safe=safe,
+            next="its files are damaged: restore the folder from a backup",
+        )
+    if any(sign in text for sign in _NO_VECTOR):
+        return VectorMissing(
+            f"{where} has a record without its vector",
+            why=text,
+            safe=safe,
+            next="if an application is deleting records, stop it; otherwise the index of the collection is damaged",
+        )
+    if status == 413:
+        return TooLarge(f"{where} takes no request of this size", why=text, safe=safe)
+    if status == 429 or "RateLimitError" in names:
+        return Throttled(
+            f"{where} asks for fewer requests", why=text or "HTTP status 429", safe=safe,
+            next="run the same command again later, or with a lower --max-rps", retry_after_s=_retry_after_s(error),
+        )  # fmt: skip
     connection = any(isinstance(e, httpx.TransportError | ConnectionError) for e in _chain(error))
-    if connection or text.startswith(_NO_CONNECTION) or status in (429, 500, 502, 503, 504) or names & set(_BUSY):
+    if connection or text.startswith(_NO_CONNECTION) or status in (500, 502, 503, 504):
         return Unavailable(
             f"{where} does not answer",
             why=text or f"HTTP status {status}",
             safe=safe,
             next="check that the server runs and that host and port are right, then run the same command again",
-        )
-    if _RACE in text:
-        return Unavailable(
-            f"{where} could not read records that are being deleted",
-            why=text,
-            safe=safe,
-            next="run the same command again; if it repeats, stop the application that writes",
         )
     if names & set(_NOT_FOUND) or status == 404:
         return NotFound(f"{where}: not found", why=text, safe=safe, next="vecport ls shows what is there")
@@ -262,6 +320,15 @@ def _status(error: BaseException) -> int | None:
         status = getattr(getattr(e, "response", None), "status_code", None)
         if isinstance(status, int):
             return status
+    return None
+
+
+def _retry_after_s(error: BaseException) -> float | None:
+    """The seconds of a header ``Retry-After``; None when there is none, or a date."""
+    for e in _chain(error):
+        text = str(getattr(getattr(e, "response", None), "headers", {}).get("retry-after", ""))
+        if text.isdigit():
+            return float(text)
     return None
 
 

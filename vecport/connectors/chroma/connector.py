@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from ...errors import NotRepresentable, UsageError
@@ -11,7 +12,7 @@ from . import client as clients
 from . import folder
 from .describe import facts, list_collections
 from .source import ChromaFolderSource, ChromaServerSource, ChromaSource
-from .target import ChromaFolderTarget, ChromaServerTarget, ChromaTarget
+from .target import ChromaCloudTarget, ChromaFolderTarget, ChromaServerTarget, ChromaTarget
 
 
 class ChromaConnector(Connector):
@@ -27,6 +28,11 @@ class ChromaConnector(Connector):
         options=(
             Option("tenant", "Tenant that holds the database.", env=("CHROMA_TENANT",)),
             Option("database", "Database that holds the collection.", env=("CHROMA_DATABASE",)),
+            Option(
+                clients.CREATE_OPTION,
+                "yes: an import creates the tenant and the database where they are not there.",
+                default="no",
+            ),
             Option("api-key", "Key for a server that asks for one.", secret=True, env=("CHROMA_API_KEY",)),
         ),
         tls_suffix="+https",
@@ -36,7 +42,7 @@ class ChromaConnector(Connector):
     target: ClassVar[type[Target] | None] = ChromaTarget
 
     def collections(self, place: Place) -> list[CollectionSummary]:
-        _check(place)
+        place = _checked(place)
         copy = folder.take_copy(folder.find(place.path), None) if place.local else None
         client = None
         try:
@@ -53,18 +59,24 @@ class ChromaConnector(Connector):
                 copy.release()
 
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
-        _check(place)
+        place = _checked(place)
         return (ChromaFolderSource if place.local else ChromaServerSource)(place, collection, selection)
 
     def open_target(self, place: Place, collection: str) -> Target:
-        _check(place)
+        place = _checked(place)
+        if clients.is_cloud(place):
+            return ChromaCloudTarget(place, collection)
         return (ChromaFolderTarget if place.local else ChromaServerTarget)(place, collection)
 
     def recognises(self, path: str) -> bool:
         return folder.is_chroma(path)
 
 
-def _check(place: Place) -> None:
+def _checked(place: Place) -> Place:
+    """The place, where ``chroma:///folder`` means ``/folder``."""
+    clients.creates_database(place)
+    if place.local and place.path and place.text.startswith(f"{place.scheme}:///"):
+        place = replace(place, path=f"/{place.path}")
     if place.local and not place.path:
         raise UsageError(
             f"the address {place.text} names no place",
@@ -72,6 +84,7 @@ def _check(place: Place) -> None:
         )
     if not place.local:
         clients.check_key_travels_safely(place)
+    return place
 
 
 def _detail(collection: object, place: Place) -> str:

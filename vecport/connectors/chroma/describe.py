@@ -15,11 +15,10 @@ from ...model.collection import Collection, VectorField
 from ..address import Place
 from ..base import Json
 from . import client as clients
+from . import settings
 from .values import COSINE_BOUND, PASSPORT_KEY, SPACES
 
 _COLLECTIONS_AT_ONCE: Final = 100
-_HNSW: Final = ("space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold")
-_SPANN: Final = ("space", "ef_construction", "ef_search", "max_neighbors", "search_nprobe", "write_nprobe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +72,18 @@ def facts(collection: Any, place: Place, *, probe: bool = True) -> Facts:
         probe: whether a search may be made to find out the true metric of a collection of an old version.
 
     Raises:
-        NotRepresentable: sparse vectors, or a space that is not known.
+        NotRepresentable: a space that is not known.
     """
     model = collection.get_model()
     notes: list[str] = []
-    _refuse_sparse_index(model)
     metadata = dict(model.metadata or {})
     passport = _passport(metadata, notes)
     configuration = model.configuration_json or {}
     metric = _metric(collection, configuration, metadata, place, notes, probe)
     embedder = _embedder(configuration)
     vectors = _vectors(model.dimension, metric, embedder, passport, notes)
-    native = {
-        "configuration": _allowed(configuration),
-        "metadata": metadata,
-        **({"embedding_function": embedder} if embedder else {}),
-    }
+    native = {**settings.kept(model, metadata), **({"embedding_function": embedder} if embedder else {})}
     return Facts(Collection(model.name, "string", vectors, native=native), passport, tuple(notes))
-
-
-def _refuse_sparse_index(model: Any) -> None:
-    for key, kinds in ((model.serialized_schema or {}).get("keys") or {}).items():
-        index = ((kinds or {}).get("sparse_vector") or {}).get("sparse_vector_index") or {}
-        if index.get("enabled"):
-            raise NotRepresentable(
-                f"collection {model.name!r}: sparse vectors under the metadata key {key!r} are not supported yet",
-                why="the collection's schema has a sparse vector index on that key",
-                safe="nothing was read",
-            )
 
 
 def _passport(metadata: dict[str, Any], notes: list[str]) -> Mapping[str, Json] | None:
@@ -156,8 +139,12 @@ def _metric(
 
 def _probe_space(collection: Any, place: Place) -> str | None:
     """Find the space of an index by the distance between a record and multiples of its own vector."""
+    try:
+        with clients.translated(place.text):
+            some = collection.get(limit=10, include=["embeddings"])
+    except clients.VectorMissing:
+        return None
     with clients.translated(place.text):
-        some = collection.get(limit=10, include=["embeddings"])
         for id, vector in zip(some["ids"], np.asarray(some["embeddings"], np.float64), strict=True):
             square = float(vector @ vector)
             if not 1e-6 < square < 1e6:
@@ -174,18 +161,9 @@ def _probe_space(collection: Any, place: Place) -> str | None:
 def _embedder(configuration: Mapping[str, Any]) -> dict[str, str]:
     """Name and model of the embedding function; nothing else of its settings is taken."""
     function = configuration.get("embedding_function") or {}
-    settings = function.get("config") or {}
-    found = {"name": function.get("name"), "model": settings.get("model_name") or settings.get("model")}
+    config = function.get("config") or {}
+    found = {"name": function.get("name"), "model": config.get("model_name") or config.get("model")}
     return {k: v for k, v in found.items() if isinstance(v, str) and v}
-
-
-def _allowed(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for kind, names in (("hnsw", _HNSW), ("spann", _SPANN)):
-        values = configuration.get(kind)
-        if values:
-            out[kind] = {name: values[name] for name in names if values.get(name) is not None}
-    return out
 
 
 def _vectors(

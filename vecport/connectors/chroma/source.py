@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -18,21 +19,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...errors import Incomplete, IntegrityError, NotRepresentable, UsageError, VecportError
-from ...model import canonical
+from ...errors import Incomplete, IntegrityError, UsageError, VecportError
 from ...model.batch import dense_array, make_page, page_schema
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import VectorField
 from ..address import Place
-from ..base import Description, Json, Page, Selection, Source
+from ..base import Description, Json, Page, Reject, Selection, Source
 from . import client as clients
 from . import folder
 from .describe import Facts, facts, open_collection
+from .records import metadata_column
 
 PARTS: Final = ("embeddings", "documents", "metadatas", "uris")
 #: With metadata, more ids than this in one request exceed what SQLite takes ("too many SQL variables").
 MOST_ROWS: Final = 5_000
 EVERYTHING: Final = Selection()
+LOST: Final = "the index of the collection has lost its vector; id, document and metadata are there"
 _LIST_PAGE: Final = 100_000
 _LISTINGS: Final = 3
 
@@ -49,6 +51,7 @@ class ChromaSource(Source):
         self._client: Any = None
         self._found: Any = None
         self._facts: Facts | None = None
+        self._reader: ThreadPoolExecutor | None = None
         self._places: tuple[Json, dict[str, int]] | None = None
 
     @abstractmethod
@@ -103,12 +106,14 @@ class ChromaSource(Source):
         ids: list[str] = partition["ids"]
         size = max(1, min(page_rows, self._most_rows))
         missing: tuple[tuple[str, str], ...] = ()
-        for start in range(int(cursor or 0), len(ids), size):
-            asked = ids[start : start + size]
-            batch, gone = self._fetch(asked, None)
+        end = int(cursor or 0)
+        chunks = [ids[i : i + size] for i in range(end, len(ids), size)]
+        for chunk, answer in zip(chunks, self._answers(chunks), strict=True):
+            batch, gone, lost = self._fetch(chunk, None, answer)
+            end += len(chunk)
             missing += tuple(("", id) for id in gone)
-            if batch.num_rows:
-                yield Page(batch, start + len(asked), missing)
+            if batch.num_rows or lost:
+                yield Page(batch, end, missing, tuple(Reject("", id, LOST) for id in lost))
                 missing = ()
         if missing:
             # No record is left to send these with, and they must not go unnamed.
@@ -127,12 +132,18 @@ class ChromaSource(Source):
     def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
         ids = list(dict.fromkeys(id for namespace, id in keys if id and not namespace))
         size = self._most_rows
-        parts = [self._fetch(ids[i : i + size], self._where)[0] for i in range(0, len(ids), size)]
-        if not parts:
-            return self._nothing()
-        return _joined(parts)
+        chunks = [ids[i : i + size] for i in range(0, len(ids), size)]
+        parts = [self._fetch(chunk, self._where, self._answer(chunk, self._where)) for chunk in chunks]
+        lost = [id for _, _, some in parts for id in some]
+        if lost:
+            raise IntegrityError(f"record {lost[0]!r} of collection {self._name!r} cannot be read", LOST)
+        return _joined([page for page, _, _ in parts]) if parts else self._nothing()
 
     def close(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            # An abandoned scan may still be reading; the client must not go away under it.
+            reader.shutdown(wait=True, cancel_futures=True)
         client, self._client, self._found, self._facts = self._client, None, None, None
         clients.close(client)
 
@@ -140,7 +151,12 @@ class ChromaSource(Source):
         collection = self._collection()
         with clients.translated(self._place.text):
             try:
-                return collection.get(**how)
+                if how.get("where") is not None:
+                    return collection.get(**how)
+                # Collection.get would turn all vectors into an array of doubles while this thread holds the lock.
+                return collection._client._get(
+                    collection_id=collection.id, tenant=collection.tenant, database=collection.database, **how
+                )
             except Exception as e:
                 if how.get("where") is None or type(e).__name__ not in ("ValueError", "InvalidArgumentError"):
                     raise
@@ -150,24 +166,66 @@ class ChromaSource(Source):
     def _ids(self) -> Iterator[str]:
         """Yield the ids of the selection once each, in storage order."""
 
-    def _fetch(self, asked: list[str], where: Any) -> tuple[pa.RecordBatch, list[str]]:
+    def _answers(self, chunks: list[list[str]]) -> Iterator[Any]:
+        """Yield the client's answer for each chunk of ids; the next is read while the caller works on the one before.
+
+        The engine reads without the interpreter's lock, so this takes a second processor where there is one.
+        """
+        self._described()
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chroma")
+        coming: Future[Any] | None = None
+        for chunk in chunks:
+            next_one = self._reader.submit(self._answer, chunk, None)
+            if coming is not None:
+                yield coming.result()
+            coming = next_one
+        if coming is not None:
+            yield coming.result()
+
+    def _answer(self, asked: list[str], where: Any) -> Any:
+        """The client's answer for some ids, None where Chroma refuses it because a vector is missing."""
+        try:
+            return self._get(ids=asked, where=where, include=list(PARTS))
+        except clients.VectorMissing:
+            return None
+
+    def _fetch(self, asked: list[str], where: Any, answer: Any) -> tuple[pa.RecordBatch, list[str], list[str]]:
         """Fetch records by id.
 
         Args:
             asked: ids without repetition, at most ``_most_rows``.
             where: a filter that they must pass too.
+            answer: of ``_answer`` for them.
 
         Returns:
-            A page in the order asked, and the ids that do not exist, each asked for twice.
+            A page in the order asked; the ids that do not exist, each asked for twice; those whose vector is lost.
         """
-        answer = self._get(ids=asked, where=where, include=list(PARTS))
-        pages = [self._page(answer, asked)]
-        missing = _without(asked, answer["ids"])
+        pages, lost = self._pages(asked, where, answer)
+        missing = _without(asked, [*lost, *(id for page in pages for id in page.column("id").to_pylist())])
         if missing and where is None:
-            again = self._get(ids=missing, include=list(PARTS))
-            pages.append(self._page(again, missing))
-            missing = _without(missing, again["ids"])
-        return _joined(pages), missing
+            more, lost_too = self._pages(missing, None, self._answer(missing, None))
+            pages, lost = pages + more, lost + lost_too
+            missing = _without(missing, [*lost_too, *(id for page in more for id in page.column("id").to_pylist())])
+        return _joined(pages) if pages else self._nothing(), missing, lost
+
+    def _pages(self, asked: list[str], where: Any, answer: Any) -> tuple[list[pa.RecordBatch], list[str]]:
+        """Fetch records, and find those without a vector: one of them makes Chroma refuse a whole request.
+
+        Returns:
+            Pages in the order asked, without ids that do not exist; and the ids of records whose vector is lost.
+        """
+        if answer is None and len(asked) == 1:
+            answer = self._answer(asked, where)
+            if answer is None:
+                # A record that was being deleted is gone by now.
+                return [], list(self._get(ids=asked, where=where, include=[])["ids"])
+        if answer is not None:
+            return [self._page(answer, asked)], []
+        half = len(asked) // 2
+        first, lost = self._pages(asked[:half], where, self._answer(asked[:half], where))
+        second, lost_too = self._pages(asked[half:], where, self._answer(asked[half:], where))
+        return first + second, lost + lost_too
 
     def _nothing(self) -> pa.RecordBatch:
         """A page without rows."""
@@ -177,11 +235,10 @@ class ChromaSource(Source):
         """Build a page from an answer, columns reordered as asked."""
         collection = self._described().collection
         ids: list[str] = answer["ids"]
-        _refuse_uris(ids, answer["uris"], self._name)
         page = make_page(
             collection,
             ids=ids,
-            metadata=_metadata(ids, answer["metadatas"], self._name),
+            metadata=metadata_column(ids, answer["metadatas"], answer["uris"], self._name),
             documents=answer["documents"],
             vectors={v.name: dense_array(self._matrix(ids, answer["embeddings"], v), v) for v in collection.vectors},
         )
@@ -208,10 +265,14 @@ class ChromaSource(Source):
         assert field.dim is not None
         if not ids:
             return np.empty((0, field.dim), np.float32)
-        wide = np.asarray(embeddings)
+        try:
+            wide = np.asarray(embeddings)
+        except ValueError:
+            # Rows of several lengths.
+            wide = np.empty(0)
         if wide.shape != (len(ids), field.dim) or wide.dtype.kind != "f":
             raise IntegrityError(
-                f"Chroma gave vectors of shape {wide.shape}, expected ({len(ids)}, {field.dim})",
+                f"Chroma gave vectors that are not {field.dim} numbers each",
                 why="a record of this answer has no vector, or one of another dimension",
             )
         narrow = wide.astype(np.float32)
@@ -372,44 +433,6 @@ def _without(ids: list[str], found: Sequence[str]) -> list[str]:
         return []
     there = set(found)
     return [id for id in ids if id not in there]
-
-
-def _refuse_uris(ids: list[str], uris: Sequence[str | None] | None, name: str) -> None:
-    for id, uri in zip(ids, uris or (), strict=False):
-        if uri is not None:
-            raise NotRepresentable(
-                f"collection {name!r}: URIs are not supported yet",
-                why=f"record {id!r} has the URI {uri[:200]!r}",
-                safe="nothing was left out: the export stops",
-            )
-
-
-def _metadata(ids: list[str], rows: Sequence[Mapping[str, Any] | None], name: str) -> pa.Array[Any]:
-    """Canonical JSON of each record's metadata, ``{}`` for none, as an Arrow string array.
-
-    Raises:
-        NotRepresentable: a sparse vector, or another value that is not JSON, naming record and key.
-    """
-    try:
-        return pa.array([canonical.dumpb(row) if row else b"{}" for row in rows], pa.string())
-    except NotRepresentable:
-        for id, row in zip(ids, rows, strict=True):
-            for key, value in (row or {}).items():
-                _check_value(id, key, value, name)
-        raise
-
-
-def _check_value(id: str, key: str, value: Any, name: str) -> None:
-    try:
-        canonical.dumpb({key: value})
-    except NotRepresentable as e:
-        sparse = type(value).__name__ == "SparseVector"
-        what = "sparse vectors are" if sparse else f"{e.what} is"
-        raise NotRepresentable(
-            f"collection {name!r}: {what} not supported yet",
-            why=f"record {id!r} has one under the metadata key {key!r}",
-            safe="nothing was left out: the export stops",
-        ) from e
 
 
 def _settle_ties(narrow: npt.NDArray[np.float32], wide: npt.NDArray[np.float64]) -> None:

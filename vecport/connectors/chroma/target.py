@@ -11,6 +11,7 @@ functions that the collection's schema names, which may load a model (``api/type
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from abc import abstractmethod
@@ -36,7 +37,7 @@ from ...errors import (
 )
 from ...model import canonical
 from ...model.batch import dense_matrix
-from ...model.capabilities import TargetCapabilities
+from ...model.capabilities import MetadataRules, TargetCapabilities
 from ...model.collection import Collection, VectorField
 from ...model.parsed import parse_objects
 from ..address import Place
@@ -44,7 +45,9 @@ from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
 from . import client as clients
 from . import folder
+from . import settings as of_collection
 from .describe import facts, open_collection
+from .records import split
 from .values import (
     COSINE_BOUND,
     METADATA_RULES,
@@ -53,22 +56,19 @@ from .values import (
     check_metadata,
     check_name,
     check_vectors,
+    is_sparse,
 )
 
 _WRITE_ROWS: Final = 5_461
 #: A server takes requests of at most 40 MB ("Payload too large"); vectors travel as base64.
 _REQUEST_BYTES: Final = 16 << 20
-_SETTINGS: Final = {
-    "hnsw.max_neighbors": ("max_neighbors", 2),
-    "hnsw.m": ("max_neighbors", 2),
-    "hnsw.ef_construction": ("ef_construction", 1),
-    "hnsw.ef_search": ("ef_search", 1),
-    "hnsw.sync_threshold": ("sync_threshold", 2),
-}
 _IF_EXISTS: Final = frozenset({"create", "append", "replace"})
 
 
-def _capabilities(concurrency: str) -> TargetCapabilities:
+_ON_CONFLICT: Final = frozenset({"replace", "skip"})
+
+
+def _capabilities(concurrency: str, metadata: MetadataRules = METADATA_RULES) -> TargetCapabilities:
     return TargetCapabilities(
         id_kinds=frozenset({"string"}),
         id_text=True,
@@ -84,23 +84,45 @@ def _capabilities(concurrency: str) -> TargetCapabilities:
         bounds={"cosine": COSINE_BOUND},
         native_document=True,
         native_namespace=False,
-        metadata=METADATA_RULES,
+        metadata=metadata,
         passport=True,
         ack="upsert",
         concurrency=concurrency,
         if_exists=_IF_EXISTS,
+        on_conflict=_ON_CONFLICT,
         write_rows=_WRITE_ROWS,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Records of one request: ``vectors`` is (n, dim) float32, ``metadata`` None where a record has none."""
+    """Records of one request.
+
+    Attributes:
+        ids: of the records.
+        vectors: (n, dim) float32.
+        documents: None where a record has none.
+        metadata: None where a record has none.
+        uris: None where a record has none; None when no record of the row group has one.
+    """
 
     ids: list[str]
     vectors: npt.NDArray[np.float32]
     documents: list[str | None]
     metadata: list[dict[str, Any] | None]
+    uris: list[str | None] | None
+
+    def without(self, ids: Sequence[str]) -> _Chunk:
+        """The records that do not have one of these ids."""
+        gone = set(ids)
+        rest = [i for i, id in enumerate(self.ids) if id not in gone]
+        return _Chunk(
+            [self.ids[i] for i in rest],
+            self.vectors[rest],
+            [self.documents[i] for i in rest],
+            [self.metadata[i] for i in rest],
+            None if self.uris is None else [self.uris[i] for i in rest],
+        )
 
 
 class ChromaTarget(Target):
@@ -116,11 +138,16 @@ class ChromaTarget(Target):
         self._known_keys: set[str] = set()
 
     @abstractmethod
-    def _open(self) -> Any:
-        """Return a client; a folder is created here."""
+    def _open(self, create: bool) -> Any:
+        """Return a client; a folder is created here, and with ``create`` what the user asked to create."""
 
     def describe(self) -> Description | None:
-        client = self._connect()
+        try:
+            client = self._connect()
+        except NotFound:
+            if clients.creates_database(self._place):
+                return None
+            raise
         try:
             collection = open_collection(client, self._name, self._place)
         except NotFound:
@@ -134,20 +161,17 @@ class ChromaTarget(Target):
     def prepare(self, plan: TargetPlan) -> None:
         check_name(self._name)
         vector = self._checked(plan)
-        configuration = {"space": SPACE_OF[vector.metric], **_parse_settings(plan.settings)}
+        creation = of_collection.creation(plan, SPACE_OF[vector.metric], self._place)
         passport = canonical.dumps(dict(plan.passport)) if plan.passport else None
+        self._connect(create=True)
         there, ours = self._existing(plan)
         if there is None:
+            metadata = {**creation.metadata, **({PASSPORT_KEY: passport} if passport else {})}
             with clients.translated(self._place.text):
-                self._connect().create_collection(
-                    self._name,
-                    configuration={"hnsw": configuration},
-                    metadata={PASSPORT_KEY: passport} if passport else None,
-                    embedding_function=None,
-                )
+                of_collection.create(self._connect(), self._name, creation, metadata)
         else:
             _check_fits(there, vector, self._place)
-            if len(configuration) > 1 and not ours:
+            if of_collection.parsed(plan.settings) and not ours:
                 raise UsageError(
                     f"collection {self._name!r} of {self._place.text} exists, so --set has no effect",
                     why="Chroma fixes these settings when a collection is created",
@@ -207,7 +231,7 @@ class ChromaTarget(Target):
         check_batch(batch, plan, f"{mark.shard} row group {mark.group}")
         collection = self._collection()
         for chunk in self._chunks(batch, plan.collection):
-            self._replace(collection, chunk)
+            self._send(collection, chunk, plan.on_conflict)
 
     def delete(self, ids: Sequence[str]) -> None:
         collection = self._collection()
@@ -250,9 +274,9 @@ class ChromaTarget(Target):
         client, self._client, self._found = self._client, None, None
         clients.close(client)
 
-    def _connect(self) -> Any:
+    def _connect(self, *, create: bool = False) -> Any:
         if self._client is None:
-            self._client = self._open()
+            self._client = self._open(create)
         return self._client
 
     def _collection(self) -> Any:
@@ -313,16 +337,25 @@ class ChromaTarget(Target):
             )
         check_vectors(ids, matrix, SPACE_OF[vector.metric])
         rows = parse_objects(batch.column("metadata"))
-        check_metadata(ids, rows, self._known_keys)
+        check_metadata(ids, rows, self._known_keys, self.capabilities.metadata)
+        metadata, uris = split(batch.column("metadata"), rows)
         documents = batch.column("document").to_pylist()
         for part in _pieces(_request_bytes(batch, matrix), self._most_rows()):
-            yield _Chunk(ids[part], matrix[part], documents[part], [row or None for row in rows[part]])
+            own = None if uris is None else uris[part]
+            yield _Chunk(ids[part], matrix[part], documents[part], metadata[part], own)
 
-    def _replace(self, collection: Any, chunk: _Chunk) -> None:
-        """Write records in place of those that have their ids."""
+    def _send(self, collection: Any, chunk: _Chunk, on_conflict: str) -> None:
+        """Write records in place of those that have their ids, or leave those as they are.
+
+        A record that somebody else adds under the same id meanwhile stays: ``add`` ignores ids that exist.
+        """
         with clients.translated(self._place.text, safe="the row group is not acknowledged and will be sent again"):
             there = collection.get(ids=chunk.ids, include=[])["ids"]
-            if there:
+            if there and on_conflict == "skip":
+                chunk = chunk.without(there)
+                if not chunk.ids:
+                    return
+            elif there:
                 collection.delete(ids=there)
             collection._client._add(
                 ids=chunk.ids,
@@ -330,6 +363,7 @@ class ChromaTarget(Target):
                 embeddings=list(chunk.vectors),
                 metadatas=chunk.metadata if any(chunk.metadata) else None,
                 documents=chunk.documents if any(d is not None for d in chunk.documents) else None,
+                uris=chunk.uris,
                 tenant=collection.tenant,
                 database=collection.database,
             )
@@ -348,13 +382,21 @@ class ChromaServerTarget(ChromaTarget):
 
     capabilities: ClassVar[TargetCapabilities] = _capabilities("processes")
 
-    def _open(self) -> Any:
-        return clients.open_server(self._place)
+    def _open(self, create: bool) -> Any:
+        return clients.open_server(self._place, create=create)
 
     def _client_hint(self) -> str:
         tls = ", ssl=True" if self._place.tls else ""
         port = self._place.port or (443 if self._place.tls else 8000)
         return f"chromadb.HttpClient({self._place.host!r}, {port}{tls})"
+
+
+class ChromaCloudTarget(ChromaServerTarget):
+    """Writes to Chroma Cloud, which alone holds sparse vectors as values of metadata."""
+
+    capabilities: ClassVar[TargetCapabilities] = _capabilities(
+        "processes", dataclasses.replace(METADATA_RULES, holds=is_sparse)
+    )
 
 
 class ChromaFolderTarget(ChromaTarget):
@@ -373,14 +415,18 @@ class ChromaFolderTarget(ChromaTarget):
             # Opening the folder itself would apply migrations to it.
             self._client = clients.open_folder(copy.path, self._place)
             return super().describe()
+        except NotFound:
+            if clients.creates_database(self._place):
+                return None
+            raise
         finally:
             self.close()
             copy.release()
 
-    def _open(self) -> Any:
+    def _open(self, create: bool) -> Any:
         path = Path(self._place.path)
         _check_place(path)
-        return clients.open_folder(path, self._place)
+        return clients.open_folder(path, self._place, create=create)
 
     def _client_hint(self) -> str:
         return f"chromadb.PersistentClient({self._place.path!r})"
@@ -455,25 +501,6 @@ def _locked(path: Path) -> str:
             ) from e
         return f"SQLite says: {e}"
     return ""
-
-
-def _parse_settings(settings: Mapping[str, str]) -> dict[str, int]:
-    """HNSW parameters of ``--set``; the metric is the mapping's."""
-    out: dict[str, int] = {}
-    for name, text in settings.items():
-        if name == "metric":
-            continue
-        if name not in _SETTINGS:
-            raise UsageError(
-                f"--set {name}: Chroma has no such setting",
-                why=f"settings: {', '.join(sorted(_SETTINGS))}; the space follows from the metric",
-                safe="nothing was created",
-            )
-        key, least = _SETTINGS[name]
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise UsageError(f"--set {name}={text}: not a whole number of at least {least}", safe="nothing was created")
-        out[key] = int(text)
-    return out
 
 
 def _import_id(collection: Any) -> str | None:

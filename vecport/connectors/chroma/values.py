@@ -7,7 +7,8 @@ Measured with chromadb 1.5.9, folder and server; the tests repeat every line of 
   ``float_survives`` repeats that arithmetic.
 * Integers beyond 64 bits become doubles; NaN and infinities vanish with their key, and within a list they make the
   whole collection unreadable for good.
-* Keys that begin with ``chroma:`` vanish, ``chroma:uri`` becomes the record's URI.
+* Keys that begin with ``chroma:`` vanish; a text under ``chroma:uri`` becomes the record's URI.
+* Sparse vectors are refused by folders and by servers that one runs oneself ("not supported for local chroma").
 * A cosine index keeps unit vectors and a length: up to two units in the last place are lost on the way back, and
   vectors whose squared length leaves the range of a float32 come back as NaN or zeros.
 """
@@ -16,8 +17,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +37,10 @@ COSINE_BOUND: Final = Bound(relative=2.4e-7)
 """Two units in the last place of a float32; 1.24e-7 was the most that was seen."""
 
 PASSPORT_KEY: Final = "vecport"
+#: Where Chroma itself keeps a record's URI, and where it stands in a dump's metadata.
+URI_KEY: Final = "chroma:uri"
+TYPE_KEY: Final = "#type"
+SPARSE: Final = "sparse_vector"
 
 METADATA_RULES: Final = MetadataRules(
     exact=frozenset(
@@ -44,7 +50,7 @@ METADATA_RULES: Final = MetadataRules(
         }
     ),
     survives=lambda value: float_survives(value),
-    forbidden_keys=r"(?s:(?:[#$]|chroma:).*)?",
+    forbidden_keys=r"(?s:(?:[#$]|chroma:(?!uri\Z)).*)?",
 )  # fmt: skip
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,510}[A-Za-z0-9]")
@@ -53,6 +59,7 @@ _IP: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _POWERS: Final = tuple(float(f"1e{n}") for n in range(309))
 _SMALLEST_SQUARE: Final = float(np.finfo(np.float32).tiny)
 _LARGEST_SQUARE: Final = 1e38
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def check_name(name: str) -> None:
@@ -120,13 +127,33 @@ def key_survives(key: str) -> bool:
     return not _FORBIDDEN.fullmatch(key)
 
 
-def check_metadata(ids: Iterable[str], rows: Iterable[dict[str, Any]], known: set[str]) -> None:
+def is_sparse(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is a sparse vector that comes back as it is: float32 values, rising 32-bit indices."""
+    if value.get(TYPE_KEY) != SPARSE or not value.keys() <= {TYPE_KEY, "indices", "values", "tokens"}:
+        return False
+    parts: list[Any] = [value.get("indices"), value.get("values"), value.get("tokens", [])]
+    indices, values, tokens = parts
+    if not all(type(part) is list for part in parts) or len(indices) != len(values):
+        return False
+    if "tokens" in value and len(tokens) != len(indices):
+        return False
+    if not all(type(i) is int and 0 <= i < 1 << 32 for i in indices) or any(a >= b for a, b in pairwise(indices)):
+        return False
+    if not all(type(v) is float and math.isfinite(v) and abs(v) <= _LARGEST for v in values):
+        return False
+    return all(type(t) is str for t in tokens) and bool(np.array_equal(np.asarray(values, np.float32), values))
+
+
+def check_metadata(
+    ids: Iterable[str], rows: Iterable[dict[str, Any]], known: set[str], rules: MetadataRules = METADATA_RULES
+) -> None:
     """Refuse metadata that Chroma would change or drop.
 
     Args:
         ids: the records' ids, for the message.
         rows: parsed JSON objects.
         known: keys that were found good; grows.
+        rules: of the place that is written to.
 
     Raises:
         NotRepresentable: naming the first record, key and value.
@@ -138,6 +165,10 @@ def check_metadata(ids: Iterable[str], rows: Iterable[dict[str, Any]], known: se
             known.add(key)
         for key, value in row.items():
             kind = type(value)
+            if kind is not str and key == URI_KEY:
+                raise _refused(id, key, "Chroma takes what stands there for the record's URI, which is text")
+            if kind is dict and rules.holds is not None and rules.holds(value):
+                continue
             if kind is not str and kind is not bool and not value_survives(value):
                 shown = repr(value)
                 why = f"Chroma would give back something else than {shown[:80]}{'...' if len(shown) > 80 else ''}"
