@@ -16,6 +16,8 @@ from vecport.connectors.base import Source, Target
 from vecport.connectors.chroma import ChromaFolderSource, ChromaFolderTarget, ChromaServerSource, ChromaServerTarget
 from vecport.connectors.jsonl import JsonlSource, JsonlTarget
 from vecport.connectors.postgres import PostgresSource, PostgresTarget
+from vecport.connectors.postgres.types import BASES
+from vecport.connectors.postgres.vectors import VECTOR_TYPES
 from vecport.connectors.qdrant import QdrantFolderSource, QdrantFolderTarget, QdrantSource, QdrantTarget
 from vecport.errors import EXIT_CODES
 from vecport.limits import DEFAULT_LIMITS
@@ -111,7 +113,16 @@ def bounded(caps: TargetCapabilities) -> str:
         f"{metric}: {bound.relative:g}" + (" (unit vectors)" if bound.normalized else "")
         for metric, bound in sorted(caps.bounds.items())
     ]
+    for dtype, bounds in sorted(caps.dtype_bounds.items()):
+        own = [f"{metric} {bound.relative:g}" for metric, bound in sorted(bounds.items())]
+        parts.append(f"of {dtype}: {', '.join(own) or 'bit for bit'}")
     return ", ".join(parts) or "nothing"
+
+
+def _metrics(caps: TargetCapabilities) -> str:
+    """The metrics, and those of kinds of vectors that have others."""
+    kinds = [f"{kind}: {', '.join(sorted(metrics))}" for kind, metrics in sorted(caps.kind_metrics.items())]
+    return "; ".join([", ".join(sorted(caps.metrics)), *kinds]) + ("" if caps.metric_required else ", or none")
 
 
 def capabilities(name: str) -> str:
@@ -128,7 +139,7 @@ def capabilities(name: str) -> str:
         ["vectors a record", f"up to {caps.vectors}" if caps.vectors > 1 else "one"],
         ["kinds of vectors", "; ".join(f"{k}: {', '.join(sorted(v))}" for k, v in sorted(caps.kinds.items()))],
         ["dimensions", f"up to {caps.max_dim:,}"],
-        ["metrics", ", ".join(sorted(caps.metrics)) + ("" if caps.metric_required else ", or none")],
+        ["metrics", _metrics(caps)],
         ["a record without its vector", "kept" if caps.null_vectors else "rejected"],
         ["NaN or infinity in a vector", "kept" if caps.nonfinite_vectors else "rejected"],
         ["vectors come back", bounded(caps) if caps.bounds else "bit for bit"],
@@ -183,7 +194,40 @@ def limits() -> str:
     )
 
 
+def postgres_types() -> str:
+    """Column types of Postgres: how their values stand in a dump, and which may be ids."""
+    bases = [base for base in BASES.values() if " " not in base.name]
+    rows = []
+    for words, chosen in (
+        ("JSON: booleans, numbers, strings, tagged bytes", [b for b in bases if not b.text]),
+        ("PostgreSQL's own text", [b for b in bases if b.text]),
+    ):
+        keys = ", ".join(f"`{b.name}`" for b in chosen if b.key)
+        rows.append([words, ", ".join(f"`{b.name}`" for b in chosen), keys])
+    lists = ", ".join(f"`{b.name}[]`" for b in bases if b.array)
+    rows.append(["JSON lists; text where an array has several dimensions or other bounds", lists, ""])
+    rows.append(
+        [
+            "PostgreSQL's own text",
+            "all other arrays; enums, domains, composite types, ranges and types of extensions",
+            "all but arrays",
+        ]
+    )
+    return table(("in the dump", "column types", "may be an id"), rows)
+
+
+def postgres_vectors() -> str:
+    """Vector types of pgvector and their limits."""
+    rows = [
+        [f"`{v.name}`", f"{v.kind}, {v.dtype}", f"{v.max_dim:,}", f"{v.max_indexed:,}", ", ".join(sorted(v.metrics)),
+         ", ".join(sorted(v.ivfflat)) or "none"]
+        for v in VECTOR_TYPES.values()
+    ]  # fmt: skip
+    return table(("type", "vector", "dimensions", "with an index", "hnsw", "ivfflat"), rows)
+
+
 MAKERS: dict[str, Callable[[], str]] = {"databases": databases, "exit codes": exit_codes, "limits": limits}
+MAKERS |= {"types postgres": postgres_types, "vectors postgres": postgres_vectors}
 for _name in PLACES:
     MAKERS[f"capabilities {_name}"] = lambda name=_name: capabilities(name)  # type: ignore[misc]
     MAKERS[f"options {_name}"] = lambda name=_name: options(name)  # type: ignore[misc]

@@ -10,7 +10,9 @@
     ├── IntegrityError          13   bytes or counts are not what they should be
     │   └── Incomplete          13   rows are missing or repeated
     ├── NotRepresentable        14   the target (or the format) cannot hold it
+    │   └── TooLarge            14   it cannot take so much at once
     ├── Unavailable             15   no answer after retries
+    │   └── Throttled           15   it asks for fewer requests
     ├── OutOfResources          16   disk or memory is exhausted
     ├── OutcomeUnknown          17   it may have been published; running again is safe
     └── Interrupted        130/143   stopped by a signal; the same command goes on
@@ -104,12 +106,34 @@ class NotRepresentable(VecportError):
     code = "not-representable"
 
 
+class TooLarge(NotRepresentable):
+    """A request, or a single record, is larger than the target takes; a smaller request may fit."""
+
+    code = "too-large"
+
+
 class Unavailable(VecportError):
-    """A service did not answer, or kept refusing, after retries."""
+    """A service did not answer, or kept refusing, after retries.
+
+    Args:
+        retry_after_s: seconds after which the service asks to be tried again, None when it says nothing.
+    """
 
     exit_code = 15
     code = "unavailable"
     retryable = True
+
+    def __init__(
+        self, what: str, why: str = "", safe: str = "", next: str = "", *, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(what, why, safe, next)
+        self.retry_after_s = retry_after_s
+
+
+class Throttled(Unavailable):
+    """A service asks for fewer requests, as HTTP does with 429 and gRPC with RESOURCE_EXHAUSTED."""
+
+    code = "throttled"
 
 
 class OutOfResources(VecportError):

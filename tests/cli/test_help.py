@@ -18,7 +18,8 @@ from vecport.cli.app import ENTRIES, GUESSES, program
 from vecport.dump.layout import PROFILES
 from vecport.errors import EXIT_CODES
 from vecport.model.collection import ID_KINDS
-from vecport.operations import import_, repeats, validate
+from vecport.model.key_mapping import NAMESPACE_MODES
+from vecport.operations import import_plan, repeats, validate
 
 from .conftest import FUNCTIONS, Outcome
 
@@ -110,7 +111,9 @@ def test_demo_is_a_function_too() -> None:
 def test_choices_are_those_of_the_operations() -> None:
     assert options.PROFILES == PROFILES
     assert options.DUPLICATES == repeats.POLICIES
-    assert options.IF_EXISTS == import_.IF_EXISTS
+    assert options.IF_EXISTS == import_plan.IF_EXISTS
+    assert options.ON_CONFLICT == import_plan.ON_CONFLICT
+    assert options.NAMESPACES == NAMESPACE_MODES
     assert options.LEVELS == validate.LEVELS
     assert options.ID_KINDS == ID_KINDS
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, assume, event, given, reject, settings
 from hypothesis import strategies as st
 
 from vecport.connectors import registry
+from vecport.errors import NotRepresentable
 from vecport.model import canonical, ids
 from vecport.model.batch import page_schema
 from vecport.model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
-from vecport.model.collection import Collection, VectorField
+from vecport.model.collection import Collection, Field, VectorField
 from vecport.model.ledger import Ledger
 from vecport.model.mapping import Mapper, MappingPlan, plan_mapping
 from vecport.model.parsed import parse_objects
@@ -221,7 +222,7 @@ def test_every_kind_of_value_comes_back(kind: str, target: str) -> None:
     assert restorer.stale == 0
     [entry] = [e for e in ledger.entries if e.field == "metadata:a"]
     assert entry.count == len(rows)
-    if kind not in database.caps.metadata.exact:
+    if kind not in database.caps.metadata.exact or Projection(database.caps.metadata).doubtful(kind):
         assert entry.status == "encoded"
     elif database.caps.metadata.survives is None:
         assert entry.status == "exact"
@@ -289,3 +290,91 @@ def test_a_look_at_the_texts_never_calls_held_what_must_be_encoded(connector: st
             held += 1
             assert projection.encode(parse_objects(text)[0])[1] == {}, row
     assert bool(held) == (connector == "postgres")
+
+
+# ---- typed columns, namespaces, vectors that must be there
+
+TYPED = Collection(
+    "c", "string", (VectorField("v", dim=2, metric="cosine", nullable=False),),
+    (Field("n", "int4"), Field("s", "text")),
+)  # fmt: skip
+
+
+def typed_rows(ids_: list[str], namespaces: list[str] | None = None) -> list[Record]:
+    spaces = namespaces or [""] * len(ids_)
+    return [
+        Record(i, {"v": np.ones(2, np.float32)}, {"n": n, "s": "x"}, None, ns)
+        for n, (i, ns) in enumerate(zip(ids_, spaces, strict=True))
+    ]
+
+
+def test_typed_columns_stand_in_the_ledger() -> None:
+    _, plan, ledger, _ = mapped(typed_rows(["a", "b"]), TYPED, capabilities("postgres"))
+    assert plan.target.fields == TYPED.fields
+    found = {e.field: (e.status, e.count) for e in ledger.entries if e.field.startswith("metadata:")}
+    assert found == {"metadata:n": ("exact", 2), "metadata:s": ("exact", 2)}
+
+
+@pytest.mark.parametrize("why", ["hashed ids", "namespaces"])
+def test_typed_columns_give_way_where_records_need_room_for_originals(why: str) -> None:
+    caps = capabilities("postgres")
+    records = typed_rows(["a", "b"], ["x", "y"] if why == "namespaces" else None)
+    if why == "hashed ids":
+        caps = replace(caps, id_text=False, id_kinds=frozenset({"uuid"}))
+    database, plan, _, _ = mapped(records, TYPED, caps)
+    assert plan.target.fields is None
+    found, restorer = restored(database, plan)
+    assert found.to_pylist() == batch_of(records, TYPED).to_pylist()
+    assert replace(restorer.collection, name="c").digest() == TYPED.digest()
+
+
+def test_a_vector_that_must_be_there_must_be_there_in_the_target_too() -> None:
+    _, plan, _, _ = mapped(typed_rows(["a"]), TYPED, capabilities("postgres"))
+    assert plan.target.vectors[0].nullable is False
+    loose = replace(TYPED, vectors=(replace(TYPED.vectors[0], nullable=True),))
+    _, plan, _, _ = mapped(typed_rows(["a"]), loose, capabilities("postgres"))
+    assert plan.target.vectors[0].nullable is True
+
+
+@pytest.mark.parametrize("mode", ["field", "prefix"])
+@PROFILE
+@given(cases())
+def test_namespaces_come_back_from_a_field_or_a_prefix(mode: str, case: tuple[list[Record], Collection]) -> None:
+    records, source = case
+    caps = replace(capabilities("chroma"), id_max_bytes=0, id_forbidden="")
+    page = batch_of(records, source)
+    plan, ledger = plan_mapping(
+        source, profile_page(page, source), caps, name="copy", rules="test", identity="vp1", rows=len(records),
+        import_id="i", namespaces=mode,
+    )  # fmt: skip
+    if ledger.of("rejected", "lossy"):
+        reject()
+    database = Database.filled(caps, plan, Mapper(plan).apply(page))
+    found, restorer = restored(database, plan)
+    assert found.to_pylist() == page.to_pylist()
+    assert (restorer.stale, restorer.foreign) == (0, 0)
+
+
+def lying_plan(mode: str | None, named: list[str]) -> MappingPlan:
+    page = batch_of(typed_rows(["a"] * len(named), named), TYPED)
+    return plan_mapping(
+        TYPED, profile_page(page, TYPED), capabilities("chroma"), name="copy", rules="test", identity="vp1", rows=1,
+        import_id="i", namespaces=mode,
+    )[0]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "named", "there"), [(None, [""], "x"), ("prefix", ["x", "y"], "x:y")])
+def test_a_namespace_that_the_profile_does_not_name_is_refused(mode: str | None, named: list[str], there: str) -> None:
+    plan = lying_plan(mode, named)
+    with pytest.raises(NotRepresentable, match="namespace"):
+        Mapper(plan).apply(batch_of(typed_rows(["a"], [there]), TYPED))
+
+
+@pytest.mark.parametrize("prefix", ["", 7])
+def test_a_prefix_that_cannot_be_is_no_passport(prefix: Any) -> None:
+    data = lying_plan("prefix", ["x", "y"]).passport.to_json()
+    assert Passport.from_json(data).prefix == ":"
+    assert Passport.from_json({k: v for k, v in data.items() if k != "prefix"}).prefix is None
+    for wrong in (data | {"prefix": prefix}, data | {"ids": "hashed"}):
+        with pytest.raises(NotRepresentable, match="passport"):
+            Passport.from_json(wrong)

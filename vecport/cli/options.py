@@ -21,6 +21,9 @@ PROGRESS = ("auto", "plain", "none", "json")
 PROFILES = ("default", "plain")
 DUPLICATES = ("error", "keep", "first", "last")
 IF_EXISTS = ("create", "append", "replace")
+ON_ERROR = ("fail", "quarantine")
+ON_CONFLICT = ("replace", "skip", "fail")
+NAMESPACES = ("field", "prefix", "split", "refuse")
 LEVELS = ("quick", "full", "deep")
 ID_KINDS = ("string", "int", "uuid", "int|uuid", "tagged", "composite", "position")
 
@@ -105,6 +108,9 @@ target_collection = click.option(
 source_options = pairs("--source-option", "source_options", "A setting of the source's connector; repeatable.")
 target_options = pairs("--target-option", "target_options", "A setting of the target's connector; repeatable.")
 settings = pairs("--set", "settings", "A choice of what is created, as metric=cosine; repeatable.")
+target_config = click.option(
+    "--target-config", metavar="FILE", help="Choices that plan --emit-target-config wrote; --set goes before them."
+)
 limits = click.option(
     "--max", "limits", multiple=True, type=Bound(), metavar="NAME=VALUE", callback=_as_dict,
     help="Raise a bound on what is read from a dump, as dim=100000; repeatable.",
@@ -121,6 +127,10 @@ resources = stack(
     click.option("--workers", type=int, metavar="N", help="So many at once; as many as there are processors, up to 4."),
     memory,
 )
+guest = stack(
+    click.option("--max-rps", type=float, metavar="N", help="At most so many requests a second, of all workers."),
+    click.option("--max-mbps", type=float, metavar="N", help="At most so many megabytes of records a second."),
+)
 batch_size = click.option("--batch-size", type=int, metavar="N", help="Records in a request; memory decides otherwise.")
 shard_rows = click.option("--shard-rows", type=int, metavar="N", help="Records in a file of the dump; about 128 MiB.")
 profile = click.option(
@@ -129,12 +139,30 @@ profile = click.option(
 duplicates = click.option(
     "--duplicates", type=click.Choice(DUPLICATES), help="What a repeated id in data means.  [default: error]"
 )
+overwrite = click.option("--overwrite", is_flag=True, help="Remove a dump, finished or not, that is there.")
+passports = stack(
+    click.option("--ignore-passport", is_flag=True, help="Take a collection that vecport filled as it stands."),
+    click.option("--like", metavar="DUMP", help="An older dump that tells types and names, where no passport does."),
+)
+take_over = click.option("--take-over", is_flag=True, help="Break the lock of a dead writer in an object store.")
 require_snapshot = click.option(
     "--require-snapshot", is_flag=True, help="Exit 3 unless all records come from one snapshot."
 )
+on_error = click.option(
+    "--on-error", type=click.Choice(ON_ERROR),
+    help="quarantine: leave out what cannot be read, name it in rejects.jsonl, exit 4.  [default: fail]",
+)  # fmt: skip
 if_exists = click.option(
     "--if-exists", type=click.Choice(IF_EXISTS),
     help="create: refuse a collection with records; append: add; replace: remove it first.  [default: create]",
+)  # fmt: skip
+on_conflict = click.option(
+    "--on-conflict", type=click.Choice(ON_CONFLICT),
+    help="A record that is there already: replace it as a whole, skip the dump's, or fail.  [default: replace]",
+)  # fmt: skip
+namespaces = click.option(
+    "--namespaces", type=click.Choice(NAMESPACES),
+    help="Where the target has none: a metadata field, a prefix of the id, or refuse; a field when left out.",
 )  # fmt: skip
 loss = stack(
     click.option("--allow-lossy", multiple=True, metavar="FIELD", help="Accept the loss of this field; repeatable."),

@@ -24,7 +24,7 @@ _STATUS_STYLE = {"exact": GOOD, "encoded": GOOD, "bounded": "yellow", "lossy": B
 def export(result: ExportResult) -> Sheet:
     """The dump that was made, and how to restore it."""
     sheet = _export(result)
-    if result.exit_code:
+    if result.exit_code == 3:
         sheet.line("A snapshot was required and this dump is not one.", BAD)
     return sheet.next("next", f"vecport import {shlex.quote(result.dump)} ADDRESS --collection NAME")
 
@@ -35,6 +35,7 @@ def _export(r: ExportResult) -> Sheet:
         ("size", f"{show_size(r.size_bytes)} in {_count(r.shards, 'shard')}"),
         ("identity", r.identity),
         ("consistency", consistency(r.consistency)),
+        ("rejects", f"{records(r.rejected)} could not be read: {r.dump}/rejects.jsonl" if r.rejected else ""),
         ("selection", "" if r.complete else "a part of the collection: no base for a complete restore"),
         ("resumed", f"{records(r.resumed_rows)} were safe from an earlier run" if r.resumed_rows else ""),
         ("time", _time(new, r.seconds)),

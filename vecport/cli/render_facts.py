@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .render import consistency, ledger
 from .sheet import GOOD, QUIET, Sheet
-from .text import records, safe, show_size
+from .text import records, safe, show_size, show_time
 
 if TYPE_CHECKING:
     from ..operations.connectors import ConnectorsResult
@@ -46,6 +46,8 @@ def _origin(source: Mapping[str, Any]) -> dict[str, Any]:
     counts = [f"{seen[k]:,} {k.removeprefix('count_')}" for k in ("count_before", "count_after")
               if isinstance(seen.get(k), int)]  # fmt: skip
     system = f"{source.get('system', '')} {source.get('version', '')}".strip()
+    rejected = seen.get("rejected")
+    counts += [f"{rejected:,} could not be read"] if isinstance(rejected, int) else []
     return {
         "source": system + (f", {_value('', rest)}" if rest else ""),
         "consistency": kind + (f" ({', '.join(counts)})" if counts else ""),
@@ -60,6 +62,9 @@ def plan(result: PlanResult) -> Sheet:
     sheet = Sheet().headline(f"{result.source}: {count}")
     schema = facts.pop("schema", None) or {}
     target, creates = facts.pop("target", None), facts.pop("creates", None)
+    figures = facts.pop("estimates", None) or []
+    if facts.get("namespaces"):
+        facts["namespaces"] = {name or "(default)": n for name, n in facts["namespaces"].items()}
     _facts(sheet, facts)
     _schema(sheet, schema)
     if result.target:
@@ -69,14 +74,32 @@ def plan(result: PlanResult) -> Sheet:
             _schema(sheet, creates, "created")
         if result.ledger:
             ledger(sheet, result.ledger)
+            if result.sampled is not None:
+                sheet.line(f"The ledger counts a sample of {records(result.sampled)}.", QUIET)
+    if figures:
+        rows = [(safe(e["what"], _CELL_CHARACTERS), _figure(e), (safe(e["basis"], _CELL_CHARACTERS), QUIET))
+                for e in figures]  # fmt: skip
+        sheet.gap().table(("estimate", "about", "basis"), rows)
     return sheet
 
 
+def _figure(estimate: Mapping[str, Any]) -> str:
+    """``1.5 GiB``, ``20 s to 2 min``, ``?``."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return "?"
+    show = {"bytes": lambda x: show_size(int(x)), "s": show_time}.get(estimate["unit"], lambda x: f"{int(x):,}")
+    return show(low) if show(low) == show(high) else f"{show(low)} to {show(high)}"
+
+
 def _target(target: Mapping[str, Any]) -> Mapping[str, object]:
+    room = target.get("free_bytes")
+    more = {"free space": f"{show_size(room)} in {target.get('folder')}"} if isinstance(room, int) else {}
     if not target.get("exists"):
-        return {"now": "does not exist: it would be created"}
+        return {"now": "does not exist: it would be created", **more}
     rows = target.get("rows")
-    return {"now": "exists" + (f" with {records(rows)}" if rows is not None else ""), "version": target.get("version")}
+    now = "exists" + (f" with {records(rows)}" if rows is not None else "")
+    return {"now": now, "import would": target.get("would"), "version": target.get("version"), **more}
 
 
 def _facts(sheet: Sheet, facts: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ Rules that hold for every connector:
 * Retries, rate limits, logging and fault injection wrap a connector (``connectors.decorators``); a connector raises
   the typed errors of ``vecport.errors`` and never sleeps.
 * What a connector cannot carry it refuses by name with ``NotRepresentable``; it never drops anything.
+* A record that is there and cannot be given whole is a ``Reject`` of its page: the pipeline fails, or names it.
 * Reading never writes to the place that is read.
 """
 
@@ -137,19 +138,36 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that is there and cannot be given whole, as one whose vector the index has lost.
+
+    Attributes:
+        namespace, id: its key.
+        reason: what is wrong with it, in one sentence.
+    """
+
+    namespace: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some records and where to go on.
 
     Attributes:
-        batch: columns of ``model.batch.page_schema`` for the described collection; never empty.
+        batch: columns of ``model.batch.page_schema`` for the described collection; empty only where nothing is left
+            to name ``missing`` or ``rejected`` records with.
         cursor: plain data from which ``scan`` goes on behind this page; None where it cannot (the partition then
             starts again). The end of the partition is the end of the iterator.
         missing: (namespace, id) keys that the listing named and the database no longer gave.
+        rejected: records that are there and cannot be given whole; the export fails, or leaves them out by name.
     """
 
     batch: pa.RecordBatch
     cursor: Json | None
     missing: tuple[tuple[str, str], ...] = ()
+    rejected: tuple[Reject, ...] = ()
 
 
 class Source(ABC):
@@ -237,6 +255,10 @@ class Source(ABC):
         """Yield all keys of the selection as batches with columns ``id`` and ``namespace``."""
         raise NotImplementedError
 
+    def namespaces(self) -> Mapping[str, int] | None:
+        """Count the selection's records by namespace; None where that is impossible or takes a scan."""
+        return None
+
     @abstractmethod
     def count(self) -> int | None:
         """Count the selection's records now, exactly; None when that is impossible."""
@@ -280,7 +302,8 @@ class TargetPlan:
             They come from a stranger: a connector takes what it knows, checks every value, and what the user set
             goes before them.
         on_conflict: what becomes of a record that is there already: ``replace`` it as a whole, ``skip`` the dump's,
-            or ``fail``.
+            or ``fail`` with its id. One that has the dump's own content is no conflict: it may come from this import.
+        metadata_keys: the keys of the records' metadata, as far as they are known.
     """
 
     collection: Collection
@@ -294,6 +317,7 @@ class TargetPlan:
     import_id: str = ""
     native: Mapping[str, Json] = field(default_factory=dict)
     on_conflict: str = "replace"
+    metadata_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,12 +358,16 @@ class Target(ABC):
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Write one row group in full; when this returns, the records are durable and acknowledged.
 
-        Records are replaced as a whole, never merged. Writing the same row group again leaves one copy of each.
+        Records are replaced as a whole, never merged, or kept as a whole under ``on_conflict='skip'``. Writing the
+        same row group again leaves one copy of each.
 
         Args:
             batch: columns of ``page_schema(plan.collection)``: ids as text, metadata as JSON text that needs
                 no further mapping.
             mark: which row group it is.
+
+        Raises:
+            AlreadyExists: ``on_conflict='fail'``, and a record is there with other content; it names the id.
         """
 
     def delete(self, ids: Sequence[str]) -> None:

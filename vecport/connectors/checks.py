@@ -20,13 +20,18 @@ def check_plan(plan: TargetPlan, caps: TargetCapabilities, title: str) -> None:
         title: the database's name, for messages.
 
     Raises:
-        UsageError: ``if_exists`` is not offered.
+        UsageError: ``if_exists`` or ``on_conflict`` is not offered.
         NotRepresentable: a vector, metric, dimension or id kind that is not claimed.
     """
     if plan.if_exists not in caps.if_exists:
         raise UsageError(
             f"if-exists {plan.if_exists!r} is not offered by {title}",
             next=f"one of: {', '.join(sorted(caps.if_exists))}",
+        )
+    if plan.on_conflict not in caps.on_conflict:
+        raise UsageError(
+            f"on-conflict {plan.on_conflict!r} is not offered by {title}",
+            next=f"one of: {', '.join(sorted(caps.on_conflict))}",
         )
     collection = plan.collection
     if collection.id_kind not in caps.id_kinds:
@@ -43,10 +48,10 @@ def _check_vector(v: VectorField, caps: TargetCapabilities, title: str) -> None:
     if v.dtype not in dtypes:
         held = {k: sorted(d) for k, d in caps.kinds.items()}
         raise _refused(f"{what}{v.kind} of {v.dtype}", title, f"it holds {held}")
-    if v.dim is not None and v.dim > caps.max_dim:
-        raise _refused(f"{what}{v.dim:,} dimensions", title, f"it holds {caps.max_dim:,}")
-    if caps.metric_required and v.metric not in caps.metrics:
-        raise _refused(f"{what}metric {v.metric!r}", title, f"one of: {', '.join(sorted(caps.metrics))}")
+    if v.dim is not None and v.dim > caps.max_dim_of(v.kind):
+        raise _refused(f"{what}{v.dim:,} dimensions", title, f"it holds {caps.max_dim_of(v.kind):,}")
+    if caps.metric_required and v.metric not in caps.metrics_of(v.kind):
+        raise _refused(f"{what}metric {v.metric!r}", title, f"one of: {', '.join(sorted(caps.metrics_of(v.kind)))}")
     if not v.name and not caps.unnamed_vector:
         raise _refused(f"{what}no name", title, "its vectors have names")
 

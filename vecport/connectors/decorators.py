@@ -1,73 +1,195 @@
-"""Decorators over the contract: retries with a budget around every call of a session."""
+"""Decorators over the contract: the guest's bounds, retries with a budget, and writes in smaller pieces.
+
+A decorated session is the same object with its methods replaced, so that capabilities and state stay its own.
+"""
 
 from __future__ import annotations
 
 import functools
-import random
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
+import pyarrow as pa
 
-from ..errors import Unavailable
-from .base import Json, Page, Source, Target
+from ..errors import NotRepresentable, TooLarge, Unavailable
+from . import guest as guests
+from .base import Json, Mark, Page, Source, Target
+from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
 
-S = TypeVar("S", Source, Target)
-
-ATTEMPTS = 6
-BUDGET_S = 120.0
-
-
-def _retrying() -> Retrying:
-    return Retrying(
-        retry=retry_if_exception_type(Unavailable),
-        stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(BUDGET_S),
-        wait=wait_random_exponential(multiplier=0.2, max=20),
-        reraise=True,
-    )
+T = TypeVar("T")
 
 
-def _retry_method(instance: Any, name: str) -> None:
+def decorated_source(source: Source, guest: Guest = UNBOUNDED, clock: Clock | None = None) -> Source:
+    """Keep a guest's bounds and retry idempotent reads; a scan goes on behind the last page it gave.
+
+    ``snapshot`` is not retried: a lost snapshot is a fact that the pipeline must see. A scan of a source whose pages
+    carry no cursor is not retried either.
+
+    Args:
+        source: a session.
+        guest: bounds on requests and bytes of this session.
+        clock: None for the real one.
+    """
+    clock = clock or guests.CLOCK
+    pace = Pace(guest, clock)
+    patience = Patience(pace, clock)
+    _decorate(source, "fetch", pace, patience)
+    _decorate(source, "count", pace, patience)
+    scan, keys = source.scan, source.keys
+
+    def scan_again(partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        resumable = True
+        while True:
+            try:
+                for page in _paced(scan(partition, cursor, page_rows), pace):
+                    patience.answered()
+                    pace.moved(page.batch.nbytes)
+                    yield page
+                    cursor, resumable = page.cursor, page.cursor is not None
+                return
+            except Unavailable as e:
+                if not resumable:
+                    raise
+                patience.failed(e)
+
+    def keys_paced() -> Iterator[pa.RecordBatch]:
+        for batch in _paced(keys(), pace):
+            pace.moved(batch.nbytes)
+            yield batch
+
+    source.scan = scan_again  # type: ignore[method-assign]
+    source.keys = keys_paced  # type: ignore[method-assign]
+    return source
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Open a session, or anything else that needs an answer, until there is one or the budget is used up."""
+    return Patience(Pace(UNBOUNDED, guests.CLOCK), guests.CLOCK).call(work)
+
+
+def _paced(items: Iterator[T], pace: Pace) -> Iterator[T]:
+    while True:
+        pace.ask()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item
+
+
+def _decorate(instance: Source | Target, name: str, pace: Pace, patience: Patience) -> None:
     call: Callable[..., Any] = getattr(instance, name)
 
     @functools.wraps(call)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return _retrying()(call, *args, **kwargs)
+        def once() -> Any:
+            pace.ask()
+            return call(*args, **kwargs)
+
+        result = patience.call(once)
+        if isinstance(result, pa.RecordBatch):
+            pace.moved(result.nbytes)
+        return result
 
     setattr(instance, name, wrapped)
 
 
-def retrying_source(source: Source) -> Source:
-    """Retry idempotent reads of a session; a scan goes on behind the last page it gave.
+def decorated_target(target: Target, guest: Guest = UNBOUNDED, clock: Clock | None = None) -> Target:
+    """Keep a guest's bounds, retry writes, which are idempotent by contract, and cut them where they are too large.
 
-    ``snapshot`` is not retried: a lost snapshot is a fact that the pipeline must see. A scan of a source whose pages
-    carry no cursor is not retried either.
+    Args:
+        target: a session.
+        guest: bounds on requests and bytes of this session.
+        clock: None for the real one.
     """
-    for name in ("fetch", "count"):
-        _retry_method(source, name)
-    scan = source.scan
-
-    def scan_again(partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
-        failures, resumable = 0, True
-        while True:
-            try:
-                for page in scan(partition, cursor, page_rows):
-                    yield page
-                    cursor, failures, resumable = page.cursor, 0, page.cursor is not None
-                return
-            except Unavailable:
-                failures += 1
-                if failures >= ATTEMPTS or not resumable:
-                    raise
-                time.sleep(random.uniform(0.1, min(20.0, 0.2 * 2**failures)))
-
-    source.scan = scan_again  # type: ignore[method-assign]
-    return source
-
-
-def retrying_target(target: Target) -> Target:
-    """Retry writes, which are idempotent by contract, and other calls that change nothing when repeated."""
-    for name in ("write", "count", "acknowledged"):
-        _retry_method(target, name)
+    clock = clock or guests.CLOCK
+    pace = Pace(guest, clock)
+    patience = Patience(pace, clock)
+    # Each may be called again: a resumed import does so too.
+    for name in ("attach", "count", "acknowledged", "link", "finish"):
+        _decorate(target, name, pace, patience)
+    target.write = _Writer(target, pace, patience).write  # type: ignore[method-assign]
     return target
+
+
+class _Writer:
+    """Writes row groups, whole where one transaction acknowledges them, else in pieces that fit.
+
+    A target with ``ack='upsert'`` takes a row group in any pieces. Each is at most as large as the last that was not
+    too large, a little more every time that it fits. A piece that the target refuses is halved until the record that
+    is to blame stands alone.
+    """
+
+    def __init__(self, target: Target, pace: Pace, patience: Patience) -> None:
+        self._call, self._pace, self._patience = target.write, pace, patience
+        self._divisible = target.capabilities.ack == "upsert"
+        self._most = target.capabilities.write_rows
+        #: Rows of a piece; None while nothing was too large.
+        self._rows: int | None = None
+
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """``Target.write``."""
+        if not self._divisible or batch.num_rows == 0:
+            self._once(batch, mark)
+            return
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, self._size(batch.num_rows))
+            if self._fits(piece, mark):
+                start += piece.num_rows
+
+    def _size(self, rows: int) -> int:
+        most = self._most if self._pace.limited else rows
+        return most if self._rows is None else min(most, self._rows)
+
+    def _fits(self, piece: pa.RecordBatch, mark: Mark) -> bool:
+        """Write a piece; False when it was too large and shall be cut again."""
+        try:
+            self._once(piece, mark)
+        except TooLarge as e:
+            if piece.num_rows == 1:
+                raise _named(e, piece) from e
+            self._rows = max(1, min(piece.num_rows, self._most) // 2)
+            return False
+        except NotRepresentable as e:
+            raise self._blamed(e, piece, mark) from e
+        if self._rows is not None:
+            self._rows += max(1, self._most // 32)
+        return True
+
+    def _blamed(self, error: NotRepresentable, piece: pa.RecordBatch, mark: Mark) -> NotRepresentable:
+        """The error of the first record that the target refuses by itself; its halves before that are written."""
+        alone: NotRepresentable | None = error if piece.num_rows == 1 else None
+        while alone is None:
+            half = piece.slice(0, (piece.num_rows + 1) // 2)
+            try:
+                self._once(half, mark)
+            except NotRepresentable as e:
+                piece, alone = half, e if half.num_rows == 1 else None
+                continue
+            if half.num_rows == piece.num_rows:
+                # Only beside others is it refused: the first error says all that is known.
+                return error
+            piece = piece.slice(half.num_rows)
+        return _named(alone, piece)
+
+    def _once(self, piece: pa.RecordBatch, mark: Mark) -> None:
+        requests = max(1, -(-piece.num_rows // self._most))
+
+        def send() -> None:
+            self._pace.ask(requests)
+            self._call(piece, mark)
+
+        self._patience.call(send)
+        self._pace.moved(piece.nbytes)
+
+
+def _named(error: NotRepresentable, piece: pa.RecordBatch) -> NotRepresentable:
+    """The same error with the record's id, where it does not name it."""
+    id_ = piece.column("id")[0].as_py()
+    if repr(id_) in str(error):
+        return error
+    return type(error)(
+        f"record {id_!r} is refused by the target", ": ".join(t for t in (error.what, error.why) if t),
+        error.safe or "the records before it may have been written", error.next or "leave it out, or change it",
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import count
@@ -20,7 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..errors import AlreadyExists, Incomplete, NotFound, NotRepresentable, Unavailable, UsageError
+from ..errors import (
+    AlreadyExists,
+    Incomplete,
+    NotFound,
+    NotRepresentable,
+    Throttled,
+    TooLarge,
+    Unavailable,
+    UsageError,
+)
 from ..model import canonical, ids
 from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
 from ..model.capabilities import SourceCapabilities, TargetCapabilities
@@ -80,7 +90,7 @@ def forget(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What a source does wrong, for tests of everything that reads from sources. Pages are counted from 1.
+    """What a source or a target does wrong, for tests of everything that uses them. Pages are counted from 1.
 
     Attributes:
         fail_after_pages: this many pages come, then the database answers no more (``Unavailable``).
@@ -88,7 +98,11 @@ class Faults:
         lose_row_on_page: the first row of this page is left out.
         short_page: this page has one row, and more follow.
         stuck_after_pages: the database gives the page after this one again and again.
-        wrong_count: ``count`` and ``describe`` are off by this much.
+        wrong_count: ``count`` and ``describe`` of a source are off by this much.
+        throttle_every: every so many writes of a session are refused as too many.
+        retry_after_s: what such a refusal asks for.
+        largest_write: a write of more records is too large.
+        poison: a record with this id is refused, and all that come with it.
     """
 
     fail_after_pages: int | None = None
@@ -97,6 +111,19 @@ class Faults:
     short_page: int | None = None
     stuck_after_pages: int | None = None
     wrong_count: int = 0
+    throttle_every: int = 0
+    retry_after_s: float | None = None
+    largest_write: int = 0
+    poison: str | None = None
+
+    def check_write(self, number: int, batch: pa.RecordBatch) -> None:
+        """Refuse the ``number``-th write of a session where it should be."""
+        if self.throttle_every and number % self.throttle_every == 0:
+            raise Throttled("too many requests", why="option faults says so", retry_after_s=self.retry_after_s)
+        if self.largest_write and batch.num_rows > self.largest_write:
+            raise TooLarge(f"{batch.num_rows} records at once", why=f"{self.largest_write} are the most")
+        if self.poison is not None and self.poison in batch.column("id").to_pylist():
+            raise NotRepresentable("a record is not to the target's taste", why="option faults says so")
 
     @classmethod
     def parse(cls, text: str | None) -> Faults:
@@ -240,6 +267,10 @@ class MemorySource(Source):
             columns = [pa.array([i for _, i in part]), pa.array([ns for ns, _ in part])]
             yield pa.RecordBatch.from_arrays(columns, names=list(KEY_COLUMNS))
 
+    def namespaces(self) -> Mapping[str, int]:
+        _, store = _store(self._place, self._name)
+        return Counter(ns for (ns, _), row in list(store.rows.items()) if self._keep(row))
+
     def count(self) -> int:
         _, store = _store(self._place, self._name)
         return sum(map(self._keep, list(store.rows.values()))) + self._faults.wrong_count
@@ -343,11 +374,14 @@ class MemoryTarget(Target):
         native_namespace=True,
         typed_fields=".*",
         concurrency="threads",
+        on_conflict=frozenset({"replace", "skip", "fail"}),
     )
 
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
         self._plan: TargetPlan | None = None
+        self._faults = Faults.parse(place.option("faults"))
+        self._writes = 0
 
     def describe(self) -> Description | None:
         room = _rooms.get(self._place.path)
@@ -384,13 +418,31 @@ class MemoryTarget(Target):
         room, store = _store(self._place, self._name)
         if self._plan is None:
             raise UsageError("write before attach")
+        self._writes += 1
+        self._faults.check_write(self._writes, batch)
         check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
         keys = zip(_texts(batch, "namespace"), _texts(batch, "id"), strict=True)
         batch = _sorted_keys(batch)
         rows = {key: batch.slice(i, 1) for i, key in enumerate(keys)}
         with room.lock:
-            store.rows.update(rows)
+            store.rows.update(self._allowed(rows, store))
             store.version += 1
+
+    def _allowed(self, rows: dict[Key, pa.RecordBatch], store: _Store) -> dict[Key, pa.RecordBatch]:
+        """What of a batch is written beside the records that are there; raises under ``fail``."""
+        assert self._plan is not None
+        if self._plan.on_conflict == "replace":
+            return rows
+        new = {k: row for k, row in rows.items() if k not in store.rows}
+        if self._plan.on_conflict == "fail":
+            other = [k for k, row in rows.items() if k not in new and not store.rows[k].equals(row)]
+            if other:
+                raise AlreadyExists(
+                    f"record {other[0][1]!r} is in {self._name!r} already, with other content",
+                    "--on-conflict fail was chosen", "nothing of its batch was written",
+                    "keep what is there: --on-conflict skip; or take the dump's: --on-conflict replace",
+                )  # fmt: skip
+        return new
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete records by id, in every namespace."""
@@ -461,7 +513,7 @@ class MemoryConnector(Connector):
         example="memory:examples",
         options=(
             Option("mode", "Read a copy taken at the start (snapshot) or what is there now (live).", "snapshot"),
-            Option("faults", "A JSON object of faults that a source shall show, for tests."),
+            Option("faults", "A JSON object of faults that a place shall show, for tests."),
         ),
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',
     )

@@ -12,7 +12,7 @@ from ..errors import AlreadyExists, IntegrityError, NotFound, OutcomeUnknown, Ve
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
-from .layout import MANIFEST, README, WORK
+from .layout import MANIFEST, README, REJECTS, WORK
 from .manifest import Manifest, ShardEntry, parse_manifest
 from .shard import ShardReader
 from .store import Store, open_store
@@ -111,14 +111,14 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
 def unpublish(store: Store) -> None:
     """Remove a dump: its manifest first, so that a half-removed one is never taken for a dump."""
     store.delete(MANIFEST)
-    for path in (*store.list("data"), README):
+    for path in (*store.list("data"), README, REJECTS):
         store.delete(path)
     store.delete_tree(WORK)
 
 
 def foreign_files(store: Store) -> list[str]:
     """Files in the location that belong to no dump; a new dump is never mixed with them."""
-    own = (MANIFEST, README)
+    own = (MANIFEST, README, REJECTS)
     return [
         p for p in store.list()
         if p not in own and not p.startswith((f"{WORK}/", "data/part-", "data/.tmp-", ".tmp-"))
@@ -141,10 +141,12 @@ def _readme(manifest: Manifest) -> str:
     )
     example = f", len({next(iter(c.columns().values()))})" if c.vectors and c.vectors[0].kind == "dense" else ""
     records = "1 record" if manifest.rows == 1 else f"{manifest.rows:,} records"
+    rejects = manifest.source.get("rejects")
+    left_out = f"\n{rejects['rows']:,} more could not be read: `{REJECTS}` names them.\n" if rejects else ""
     return f"""# A vecport dump: {records} of one vector collection
 
 `manifest.json` says what is here and has the checksum of every Parquet file; a folder without it is not a dump.
-The records are plain Parquet. DuckDB alone reads them, from inside this folder:
+{left_out}The records are plain Parquet. DuckDB alone reads them, from inside this folder:
 
     select id, document, metadata->>'$.name'{example} from read_parquet('data/*.parquet') limit 10;
 

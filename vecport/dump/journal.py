@@ -66,6 +66,7 @@ class Durable:
         cursor: behind its last row, None where the source has no cursor.
         done: the partition ended with it.
         missing: keys that were listed and not given any more, up to this shard.
+        rejected: namespace, id and reason of records that could not be read, up to this shard.
     """
 
     partition: int
@@ -74,6 +75,7 @@ class Durable:
     cursor: Any
     done: bool
     missing: tuple[tuple[str, str], ...] = ()
+    rejected: tuple[tuple[str, str, str], ...] = ()
 
 
 class Journal:
@@ -130,6 +132,7 @@ class Journal:
             "cursor": durable.cursor,
             "done": durable.done,
             "missing": [list(k) for k in durable.missing],
+            "rejected": [list(r) for r in durable.rejected],
         }
         self._store.put(_record(durable.entry.path), json.dumps(data).encode())
 
@@ -144,7 +147,9 @@ class Journal:
             try:
                 entry = ShardEntry.from_json(data["entry"])
                 missing = tuple((ns, i) for ns, i in data["missing"])
-                item = Durable(data["partition"], data["sequence"], entry, data["cursor"], data["done"], missing)
+                rejected = tuple((ns, i, reason) for ns, i, reason in data.get("rejected", ()))
+                place = data["partition"], data["sequence"]
+                item = Durable(*place, entry, data["cursor"], data["done"], missing, rejected)
             except (KeyError, TypeError, ValueError, AttributeError) as e:
                 raise self._unreadable(path, e) from e
             found.setdefault(item.partition, []).append(item)

@@ -13,6 +13,7 @@ FORMAT = "vecport"
 FORMAT_VERSION = "1.0"
 MANIFEST = "manifest.json"
 README = "README.md"
+REJECTS = "rejects.jsonl"
 WORK = ".vecport"
 SHARD = re.compile(r"data/part-([0-9]{5,10})-([0-9]{5,10})\.parquet\Z")
 PROFILES = ("default", "plain")

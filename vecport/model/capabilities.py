@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .collection import Bound
 
@@ -59,6 +60,7 @@ class MetadataRules:
             projection stands in the field, and the original in the reserved key.
         survives: whether a finite double of an exact kind comes back as it went in; None when all do. One that does
             not is rounded to 15 digits in the field, and its original travels in the reserved key.
+        holds: whether an object, although objects are not among the exact kinds, comes back as it went in.
         forbidden_keys: regular expression (full match) of keys that cannot be stored; their values travel only
             in the reserved key.
         forbidden_mark: a text that stands in the canonical JSON of every object with a forbidden key; empty when there
@@ -68,6 +70,7 @@ class MetadataRules:
 
     exact: frozenset[str] = frozenset(VALUE_KINDS)
     survives: Callable[[float], bool] | None = None
+    holds: Callable[[Mapping[str, Any]], bool] | None = None
     forbidden_keys: str = ""
     forbidden_mark: str = ""
     free: bool = True
@@ -87,6 +90,7 @@ class TargetCapabilities:
         vectors: the largest number of vector fields.
         unnamed_vector: it can hold one vector without a name.
         named_vectors: a vector can keep its name.
+        named_kinds: kinds of vectors that need a name, where others do not.
         vector_name: what a sole unnamed vector is called where names are needed.
         kinds: vector kinds with the dtypes that each holds exactly.
         metrics: metrics it can index; others are kept in the passport only, or refused (``metric_required``).
@@ -97,6 +101,7 @@ class TargetCapabilities:
         null_vectors: a record may lack its vector.
         nonfinite_vectors: NaN and infinities may stand in vectors.
         bounds: by metric, how far a vector read back may differ.
+        dtype_bounds: the same for vectors of one dtype, where it is otherwise than in ``bounds``.
         native_document: it has a place for documents beside metadata; U+0000 in documents is held when
             ``string_nul`` is exact.
         native_namespace: it has namespaces.
@@ -119,6 +124,7 @@ class TargetCapabilities:
     vectors: int = 1
     unnamed_vector: bool = True
     named_vectors: bool = True
+    named_kinds: frozenset[str] = frozenset()
     vector_name: str = "embedding"
     kinds: dict[str, frozenset[str]] = field(default_factory=lambda: {"dense": frozenset({"float32"})})
     metrics: frozenset[str] = frozenset({"cosine", "dot", "l2"})
@@ -129,6 +135,7 @@ class TargetCapabilities:
     null_vectors: bool = False
     nonfinite_vectors: bool = False
     bounds: dict[str, Bound] = field(default_factory=dict)
+    dtype_bounds: dict[str, dict[str, Bound]] = field(default_factory=dict)
     native_document: bool = False
     native_namespace: bool = False
     typed_fields: str = ""
@@ -147,3 +154,7 @@ class TargetCapabilities:
     def max_dim_of(self, kind: str) -> int:
         """The most dimensions of a kind of vector."""
         return self.kind_max_dim.get(kind, self.max_dim)
+
+    def bound_of(self, metric: str, dtype: str) -> Bound | None:
+        """How far a vector of this dtype may differ when it is read back, None for not at all."""
+        return self.dtype_bounds.get(dtype, self.bounds).get(metric)

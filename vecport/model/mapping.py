@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import NotRepresentable, UsageError
-from . import ids, parsed
+from . import parsed
 from .batch import dense_array, dense_matrix, page_schema
 from .capabilities import TargetCapabilities
 from .collection import METRICS, Collection, VectorField
 from .json_columns import inject
+from .key_mapping import free_key, map_ids, map_namespaces, map_prefixed_ids
 from .ledger import Ledger
 from .parsed import parse_objects
-from .passport import ORIGINALS, Passport
+from .passport import ORIGINALS, Passport, target_keys
 from .profile import Profile, metadata_kinds
 from .projection import TAG, Projection
 
 DOCUMENT_KEY = "document"
-NAMESPACE_KEY = "namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class MappingPlan:
         document_key: metadata key for documents, None where the target has a place for them.
         native_document: documents are passed on as documents.
         namespace_key: metadata key for namespaces, None when unused.
+        id_prefix: what stands between namespace and id, None where ids have no prefix.
         capabilities: of the target.
     """
 
@@ -50,6 +51,7 @@ class MappingPlan:
     document_key: str | None
     native_document: bool
     namespace_key: str | None
+    id_prefix: str | None
     capabilities: TargetCapabilities
 
 
@@ -71,12 +73,13 @@ class Mapper:
         """
         plan = self.plan
         id_column, namespace = group.column("id"), group.column("namespace")
-        mapped_ids = ids.stand_ins(id_column, namespace, plan.source.id_kind) if plan.id_mode == "hashed" else id_column
+        self._check_namespaces(namespace)
+        mapped_ids, mapped_namespace = target_keys(plan.passport, id_column, namespace)
         metadata, document = self._metadata(group)
         schema = page_schema(plan.target)
         arrays = [
             mapped_ids,
-            namespace if plan.capabilities.native_namespace else pa.repeat(pa.scalar("", pa.string()), len(group)),
+            mapped_namespace if plan.capabilities.native_namespace else _empty(len(group)),
             document,
             metadata,
         ]
@@ -86,6 +89,15 @@ class Mapper:
             column = group.column(source_columns[v.name])
             arrays.append(_convert(column, v, plan.target.vector(by_source[v.name])))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _check_namespaces(self, namespace: pa.Array) -> None:
+        """The plan stands on the dump's profile; namespaces that it does not name would be dropped in silence."""
+        plan = self.plan
+        kept = plan.capabilities.native_namespace or plan.namespace_key is not None or plan.id_prefix is not None
+        if not kept and pc.any(pc.not_equal(namespace, "")).as_py():
+            raise NotRepresentable("a record has a namespace that the dump's profile does not name",
+                                   "the plan was made without namespaces", "nothing of its batch was written",
+                                   "check the dump: vecport validate DUMP --level deep")  # fmt: skip
 
     def _metadata(self, group: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
         """Metadata and document columns, with originals where something had to be encoded."""
@@ -154,6 +166,8 @@ def plan_mapping(
     rows: int,
     import_id: str,
     settings: MappingType[str, str] | None = None,
+    namespaces: str | None = None,
+    vector_names: MappingType[str, str] | None = None,
 ) -> tuple[MappingPlan, Ledger]:
     """Decide how a dump goes into a target.
 
@@ -166,17 +180,30 @@ def plan_mapping(
         identity, rows: of the dump, kept in the passport.
         import_id: names this import.
         settings: the user's choices; ``metric`` is one that concerns the mapping.
+        namespaces: one of NAMESPACE_MODES, None for ``field``.
+        vector_names: names of vectors in the target by their names in the dump, where they shall differ.
 
     Returns:
         The plan and the ledger made from the profile: nothing has been read yet.
     """
     ledger = Ledger()
-    id_kind, id_mode = _map_ids(source, profile, capabilities, ledger)
-    vectors, names = _map_vectors(source, profile, capabilities, settings or {}, ledger)
-    typed = source.fields is not None and bool(capabilities.typed_fields) and _all_typed(source, capabilities)
+    namespace_key, prefix = map_namespaces(profile, capabilities, namespaces, ledger)
+    if prefix is None:
+        id_kind, id_mode = map_ids(source, profile, capabilities, ledger)
+    else:
+        id_kind, id_mode = map_prefixed_ids(prefix, profile, capabilities, ledger)
+    vectors, names = _map_vectors(source, profile, capabilities, settings or {}, vector_names or {}, ledger)
+    # Typed columns have no room for keys of ours: then metadata is one JSON document, and the passport keeps the types.
+    room = (
+        id_mode == "same"
+        and namespace_key is None
+        and (capabilities.native_document or not profile.documents.get("count"))
+    )
+    typed = source.fields is not None and bool(capabilities.typed_fields) and _all_typed(source, capabilities) and room
     document_key = _map_document(profile, capabilities, typed, ledger)
-    namespace_key = _map_namespaces(profile, capabilities, ledger)
-    if not typed:
+    if typed:
+        _map_columns(source, profile, ledger)
+    else:
         _map_metadata(profile, capabilities, ledger)
     target = Collection(
         name=name,
@@ -195,6 +222,7 @@ def plan_mapping(
         identity=identity,
         rows=rows,
         import_id=import_id,
+        prefix=prefix,
     )
     plan = MappingPlan(
         source=source,
@@ -204,6 +232,7 @@ def plan_mapping(
         document_key=document_key,
         native_document=capabilities.native_document and document_key is None,
         namespace_key=namespace_key,
+        id_prefix=prefix,
         capabilities=capabilities,
     )
     return plan, ledger
@@ -214,54 +243,12 @@ def _all_typed(source: Collection, capabilities: TargetCapabilities) -> bool:
     return all(pattern.fullmatch(f.type) for f in (*(source.fields or ()), *source.key))
 
 
-def _map_ids(source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> tuple[str, str]:
-    """Choose the target's id kind and whether ids are hashed."""
-    stats, rows = profile.ids, profile.rows
-    kind = source.id_kind
-    if kind == "composite" and "composite" in caps.id_kinds and source.key:
-        ledger.add("id", "exact", rows)
-        return kind, "same"
-    kinds = {k for k in ("int", "uuid", "string") if stats.get(k)} or {"string"}
-    for candidate in ("int", "uuid", "int|uuid"):
-        # A text id that merely looks like a number keeps its kind: "7" and 7 are different ids.
-        declared = kind in (candidate, "int|uuid", "position") or (candidate == "int|uuid" and kind in ("int", "uuid"))
-        if declared and candidate in caps.id_kinds and kinds <= set(candidate.split("|")) and _ints_fit(stats, caps):
-            ledger.add("id", "exact", rows)
-            return candidate, "same"
-    if caps.id_text and _text_fits(stats, caps):
-        ledger.add("id", "exact" if kind in ("string", "tagged") else "encoded", rows,
-                   "" if kind in ("string", "tagged") else f"ids of kind {kind} are stored as text")  # fmt: skip
-        return "string", "same"
-    for candidate in ("uuid", "int|uuid"):
-        if candidate in caps.id_kinds:
-            ledger.add("id", "encoded", rows, f"stored as UUIDv5, the original in the key {ORIGINALS!r}")
-            return candidate, "hashed"
-    ledger.add("id", "rejected", rows, "the target cannot hold these ids")
-    return "string", "same"
-
-
-def _ints_fit(stats: MappingType[str, Any], caps: TargetCapabilities) -> bool:
-    if not stats.get("int"):
-        return True
-    return bool(caps.id_int_min <= stats["min_int"] and stats["max_int"] <= caps.id_int_max)
-
-
-def _text_fits(stats: MappingType[str, Any], caps: TargetCapabilities) -> bool:
-    if caps.id_max_bytes and stats.get("longest_bytes", 0) > caps.id_max_bytes:
-        return False
-    if caps.id_forbidden:
-        probes = {"nul": "a\0", "empty": "", "non_ascii": "é"}
-        for name, probe in probes.items():
-            if stats.get(name) and re.search(caps.id_forbidden, probe):
-                return False
-    return True
-
-
 def _map_vectors(
     source: Collection,
     profile: Profile,
     caps: TargetCapabilities,
     settings: MappingType[str, str],
+    chosen: MappingType[str, str],
     ledger: Ledger,
 ) -> tuple[tuple[VectorField, ...], dict[str, str]]:
     """The target's vector fields, and the source's vector name by the target's."""
@@ -275,13 +262,26 @@ def _map_vectors(
     out: list[VectorField] = []
     names: dict[str, str] = {}
     _check_metric_setting(source, caps, settings)
+    _check_names(source, caps, chosen)
     for v in source.vectors:
-        name = v.name if caps.named_vectors else ""
-        if not name and not caps.unnamed_vector:
+        name = chosen.get(v.name, v.name) if caps.named_vectors else ""
+        if not name and (not caps.unnamed_vector or v.kind in caps.named_kinds):
             name = caps.vector_name
         names[name] = v.name
         out.append(_map_vector(v, name, profile, caps, settings, ledger))
     return tuple(out), names
+
+
+def _check_names(source: Collection, caps: TargetCapabilities, chosen: MappingType[str, str]) -> None:
+    known = [v.name for v in source.vectors]
+    for name in chosen:
+        if name not in known or not caps.named_vectors:
+            raise UsageError(
+                f"the vector {name!r} cannot be called {chosen[name]!r} in the target",
+                f"the dump's vectors: {', '.join(map(repr, known)) or 'none'}"
+                if caps.named_vectors else "its vectors have no names",
+                "nothing was written",
+            )  # fmt: skip
 
 
 def _check_metric_setting(source: Collection, caps: TargetCapabilities, settings: MappingType[str, str]) -> None:
@@ -319,10 +319,10 @@ def _map_vector(
         ledger.add(where, "rejected", stats["nonfinite"], "the target refuses NaN and infinity in vectors")
     metric = _map_metric(v, rows, caps, settings, ledger)
     dtype = _map_dtype(v, where, dtypes, rows, ledger)
-    bound = caps.bounds.get(metric)
+    bound = caps.bound_of(metric, dtype)
     present = rows - stats.get("null", 0)
     if v.dtype == "float64" and dtype == "float32":
-        return replace(v, name=name, metric=metric, dtype=dtype, nullable=caps.null_vectors)
+        return replace(v, name=name, metric=metric, dtype=dtype, nullable=v.nullable and caps.null_vectors)
     inexact = present - stats.get("unit", 0) - stats.get("zero", 0) if bound and bound.normalized else present
     if bound is None or inexact <= 0:
         ledger.add(where, "exact", present)
@@ -332,7 +332,7 @@ def _map_vector(
                    " length is not")  # fmt: skip
     else:
         ledger.add(where, "bounded", inexact, f"comes back within a relative error of {bound.relative:g}")
-    return replace(v, name=name, metric=metric, dtype=dtype, nullable=caps.null_vectors)
+    return replace(v, name=name, metric=metric, dtype=dtype, nullable=v.nullable and caps.null_vectors)
 
 
 def _map_dtype(v: VectorField, where: str, dtypes: frozenset[str], rows: int, ledger: Ledger) -> str:
@@ -386,31 +386,27 @@ def _map_document(profile: Profile, caps: TargetCapabilities, typed: bool, ledge
             ledger.add("document", "encoded", nul, f"U+0000 in documents travels in the key {ORIGINALS!r}")
         ledger.add("document", "exact", count - nul)
         return None
-    key = _free_key(DOCUMENT_KEY, profile)
+    key = free_key(DOCUMENT_KEY, profile)
     ledger.add("document", "encoded", count, f"stored under the metadata key {key!r}")
     return key
 
 
-def _map_namespaces(profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> str | None:
-    if caps.native_namespace or set(profile.namespaces) <= {""}:
-        return None
-    key = _free_key(NAMESPACE_KEY, profile)
-    ledger.add("namespace", "encoded", profile.rows, f"stored under the metadata key {key!r}")
-    return key
-
-
-def _free_key(name: str, profile: Profile) -> str:
-    key = name
-    while key in profile.metadata:
-        key = f"_{key}"
-    return key
+def _map_columns(source: Collection, profile: Profile, ledger: Ledger) -> None:
+    """Typed columns are created with the types that they had."""
+    for f in source.fields or ():
+        count = sum(stats["count"] for kind, stats in profile.metadata.get(f.name, {}).items())
+        ledger.add(f"metadata:{f.name}", "exact", count or profile.rows)
 
 
 def _map_metadata(profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> None:
     projection = Projection(caps.metadata)
     for key, kinds in profile.metadata.items():
         for kind, stats in kinds.items():
-            if projection.exact(key, kind):
+            if projection.exact(key, kind) and projection.doubtful(kind):
+                ledger.add(f"metadata:{key}", "encoded", stats["count"],
+                           f"{kind.replace('_', ' ')}: kept as they are, but for those with an inner value that the"
+                           f" target does not hold: their original is in the key {ORIGINALS!r}")  # fmt: skip
+            elif projection.exact(key, kind):
                 ledger.add(f"metadata:{key}", "exact", stats["count"])
             else:
                 ledger.add(f"metadata:{key}", "encoded", stats["count"],
@@ -429,6 +425,10 @@ def _convert(column: pa.Array, source: VectorField, target: VectorField) -> pa.A
     full = np.zeros((len(column), source.dim or 0), matrix.dtype)
     full[valid] = matrix
     return dense_array(full, target, valid)
+
+
+def _empty(rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar("", pa.string()), rows)
 
 
 def _json_strings(column: pa.Array) -> pa.Array:

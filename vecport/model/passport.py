@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..errors import NotRepresentable
+from . import ids as idlib
 from .collection import Collection, collection_from_json, collection_to_json
 
 FORMAT = 1
@@ -35,6 +39,8 @@ class Passport:
         rows: of the dump.
         import_id: names the import that wrote it.
         state: ``loading`` until the import has finished.
+        prefix: what stands between the namespace and the id in the target's ids, None where ids have no prefix. It
+            is in no namespace's name, so the first one ends the namespace.
     """
 
     collection: Collection
@@ -47,6 +53,7 @@ class Passport:
     rows: int = 0
     import_id: str = ""
     state: str = "loading"
+    prefix: str | None = None
 
     def to_json(self, state: str | None = None) -> dict[str, Any]:
         """Plain data, with another state when one is given."""
@@ -62,6 +69,7 @@ class Passport:
             "rows": self.rows,
             "import_id": self.import_id,
             "state": state or self.state,
+            "prefix": self.prefix,
         }
 
     @classmethod
@@ -70,6 +78,9 @@ class Passport:
         try:
             if data["vecport"] != FORMAT or data["ids"] not in ID_MODES or data["state"] not in STATES:
                 raise ValueError("unknown format")
+            prefix = data.get("prefix")
+            if prefix is not None and (not isinstance(prefix, str) or not prefix or data["ids"] != "same"):
+                raise ValueError("a prefix that cannot be")
             return cls(
                 collection=collection_from_json(data["collection"]),
                 ids=data["ids"],
@@ -81,6 +92,38 @@ class Passport:
                 rows=int(data["rows"]),
                 import_id=str(data["import_id"]),
                 state=data["state"],
+                prefix=prefix,
             )
         except (KeyError, TypeError, ValueError) as e:
             raise NotRepresentable("the collection's passport cannot be read", why=f"{type(e).__name__}: {e}") from e
+
+
+def target_keys(passport: Passport | None, record_ids: pa.Array, namespaces: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The ids and namespaces under which a target holds the records of a dump.
+
+    Args:
+        passport: of the target, None where records stand under their own keys.
+        record_ids: of the dump, text.
+        namespaces: of the dump, text.
+
+    Returns:
+        Two columns of the same length. Namespaces are empty where the passport moves them elsewhere.
+
+    Raises:
+        NotRepresentable: a namespace holds the separator, so that the way back would be ambiguous.
+    """
+    if passport is None:
+        return record_ids, namespaces
+    if passport.prefix is not None:
+        if pc.any(pc.match_substring(namespaces, passport.prefix)).as_py():
+            raise NotRepresentable(
+                f"a namespace holds {passport.prefix!r}, which shall end namespaces in ids",
+                "the dump's profile does not name that namespace", "nothing of its batch was written",
+                "check the dump: vecport validate DUMP --level deep",
+            )  # fmt: skip
+        record_ids = pc.binary_join_element_wise(namespaces, record_ids, passport.prefix)
+    elif passport.ids == "hashed":
+        record_ids = idlib.stand_ins(record_ids, namespaces, passport.collection.id_kind)
+    if passport.prefix is not None or passport.namespace is not None:
+        namespaces = pa.repeat(pa.scalar("", pa.string()), len(record_ids))
+    return record_ids, namespaces

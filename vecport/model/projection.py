@@ -54,10 +54,13 @@ class Projection:
         """Whether every value of this kind under this key is held as it is, as far as its kind tells."""
         return kind in self.rules.exact and self.allowed(key) and not (self.rules.survives and kind in _NUMBERS)
 
+    def doubtful(self, kind: str) -> bool:
+        """Whether a value of this kind may hold another one, which decides whether it is held as it is."""
+        return kind in _CONTAINERS and not self._total
+
     def encoded_keys(self, kinds: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Keys with a value that must be encoded, or that only a look at the value decides about."""
-        doubtful = frozenset() if self._total else _CONTAINERS
-        return [k for k, found in kinds.items() if not all(self.exact(k, f) and f not in doubtful for f in found)]
+        return [k for k, found in kinds.items() if not all(self.exact(k, f) and not self.doubtful(f) for f in found)]
 
     def surely_held(self, metadata: pa.Array) -> bool:
         """Whether a look at the texts alone tells that nothing in them must be encoded; False is no answer.
@@ -140,7 +143,7 @@ class Projection:
         if self._total:
             return True
         if value_kind(value) not in self.rules.exact:
-            return False
+            return isinstance(value, dict) and self.rules.holds is not None and self.rules.holds(value)
         if isinstance(value, float):
             return self.rules.survives is None or self.rules.survives(value)
         if isinstance(value, list):

@@ -46,6 +46,12 @@ class Restorer:
         record_ids, namespace = page.column("id"), page.column("namespace")
         document, metadata = page.column("document"), page.column("metadata")
         p = self.passport
+        if p.prefix is not None:
+            record_ids, namespace = self._unprefixed(record_ids)
+            page = _with_keys(page, record_ids, namespace)
+        elif p.ids == "same" and self.collection.id_kind not in ("string", self.native.id_kind):
+            for stored in record_ids.to_pylist():
+                ids.check(stored, self.collection.id_kind)
         if p.ids == "hashed" or p.document or p.namespace:
             touched = np.ones(page.num_rows, bool)
         else:
@@ -83,6 +89,20 @@ class Restorer:
             texts[i] = parsed.dumps(row)
         return tuple(pa.array(c, pa.string()) for c in (record_ids, namespaces, documents, texts))
 
+    def _unprefixed(self, record_ids: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """Namespace and id of ids that begin with their namespace; others were added by somebody else."""
+        assert self.passport.prefix is not None
+        kind = self.collection.id_kind
+        found: list[tuple[str, str]] = []
+        for stored in record_ids.to_pylist():
+            namespace, sign, own = stored.partition(self.passport.prefix)
+            if not sign:
+                self.foreign += 1
+                namespace, own = "", stored
+            ids.check(own, kind)
+            found.append((own, namespace))
+        return tuple(pa.array(list(column), pa.string()) for column in zip(*found, strict=True))
+
     def _originals(self, row: dict[str, Any]) -> dict[str, Any]:
         text = row.pop(ORIGINALS, None)
         if text is None:
@@ -113,6 +133,12 @@ class Restorer:
         self.foreign += 1
         ids.check(stored, self.collection.id_kind)
         return stored
+
+
+def _with_keys(page: pa.RecordBatch, record_ids: pa.Array, namespace: pa.Array) -> pa.RecordBatch:
+    columns = {"id": record_ids, "namespace": namespace}
+    arrays = [columns.get(name, column) for name, column in zip(page.schema.names, page.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=page.schema)
 
 
 def restored_collection(passport: Passport, native: Collection) -> Collection:

@@ -46,12 +46,25 @@ def copy(
     workers: int | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     shard_rows: int | None = None,
+    profile: str = "default",
     duplicates: str = "error",
+    overwrite: bool = False,
+    on_error: str = "fail",
+    ignore_passport: bool = False,
+    like: str | os.PathLike[str] | None = None,
+    take_over: bool = False,
     if_exists: str = "create",
+    on_conflict: str = "replace",
+    namespaces: str | None = None,
     settings: Mapping[str, str] | None = None,
+    target_config: str | os.PathLike[str] | None = None,
     allow_lossy: Sequence[str] = (),
     strict: bool = False,
     require_snapshot: bool = False,
+    tolerance: float | None = None,
+    limits: Mapping[str, int] | None = None,
+    max_rps: float | None = None,
+    max_mbps: float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> CopyResult:
@@ -63,10 +76,14 @@ def copy(
         source, target: addresses, or ``ADDRESS#collection``.
         dump: where the dump is kept; None for ``<collection>.vecport`` in the current folder.
         collection, target_collection: names; the target takes the source's name when none is given.
-        namespace, where, limit, batch_size, shard_rows, duplicates, require_snapshot: as in ``export``.
+        namespace, where, limit, batch_size, shard_rows, profile, duplicates, on_error, ignore_passport, like,
+            take_over, require_snapshot: as in ``export``.
+        overwrite: make the dump again, when there is one.
         source_options, target_options: connector options by name; no secrets.
         workers, memory_bytes: as in ``export`` and ``import_``.
-        if_exists, settings, allow_lossy, strict: as in ``import_``.
+        if_exists, on_conflict, namespaces, settings, target_config, allow_lossy, strict: as in ``import_``.
+        tolerance, limits: as in ``verify``.
+        max_rps, max_mbps: as in ``export``, for each of the two databases.
         progress, stop: as in ``export``.
 
     Raises:
@@ -78,7 +95,7 @@ def copy(
     location = dump or f"{re.sub(r'[^A-Za-z0-9._-]+', '_', place.collection)}.vecport"
     store = open_store(location)
     exported = None
-    if store.exists(MANIFEST) and Journal(store).run() is None:
+    if store.exists(MANIFEST) and Journal(store).run() is None and not overwrite:
         _check_same_source(location, place.connector, place.collection)
         if progress is not None:
             progress.note(f"{store.url} is finished already: it is not made again")
@@ -86,16 +103,22 @@ def copy(
         exported = export(
             source, location, collection=collection, namespace=namespace, where=where, limit=limit,
             source_options=source_options, batch_size=batch_size, workers=workers, memory_bytes=memory_bytes,
-            shard_rows=shard_rows, duplicates=duplicates, require_snapshot=require_snapshot, progress=progress,
-            stop=stop,
+            shard_rows=shard_rows, profile=profile, duplicates=duplicates, overwrite=overwrite, on_error=on_error,
+            ignore_passport=ignore_passport, like=like, take_over=take_over, require_snapshot=require_snapshot,
+            max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
         )  # fmt: skip
     name = target_collection or (None if "#" in target else place.collection)
     imported = import_(
         location, target, collection=name, target_options=target_options, workers=workers,
-        memory_bytes=memory_bytes, if_exists=if_exists, settings=settings, allow_lossy=allow_lossy, strict=strict,
+        memory_bytes=memory_bytes, if_exists=if_exists, on_conflict=on_conflict, namespaces=namespaces,
+        settings=settings, target_config=target_config,
+        allow_lossy=allow_lossy, strict=strict, limits=limits, max_rps=max_rps, max_mbps=max_mbps,
         progress=progress, stop=stop,
     )  # fmt: skip
-    verified = verify(location, target, collection=name, target_options=target_options, progress=progress, stop=stop)
+    verified = verify(
+        location, target, collection=name, target_options=target_options, tolerance=tolerance, limits=limits,
+        max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
+    )  # fmt: skip
     code = verified.exit_code or (exported.exit_code if exported else 0)
     return CopyResult(exported, imported, verified, store.url, exit_code=code)
 

@@ -13,18 +13,20 @@ from typing import Any
 import pyarrow as pa
 
 from .. import __version__
-from ..connectors.base import Description, Selection, Source
+from ..connectors.base import Description, Reject, Selection, Source
+from ..connectors.guest import Guest
 from ..dump.dump import foreign_files, open_dump, publish, unpublish
 from ..dump.journal import Durable, Journal, Run
-from ..dump.layout import FORMAT_VERSION, MANIFEST, PROFILES, Cut, cut_for, row_bytes
+from ..dump.layout import FORMAT_VERSION, MANIFEST, PROFILES, REJECTS, Cut, cut_for, row_bytes
 from ..dump.lock import writer_lock
 from ..dump.manifest import Identity, Manifest, ShardEntry
 from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
-from . import repeats
+from . import rejects, repeats
 from .export_task import Runner, restorer_for
+from .like import described_like
 from .progress import Progress, Silent, Stop
 from .reconcile import Drift, check_live, check_snapshot
 from .sessions import Endpoint, endpoint
@@ -46,11 +48,12 @@ class ExportResult:
         rows, size_bytes, shards: of the dump.
         identity: of the dump.
         consistency: ``kind``, counts and drift as in the manifest.
-        complete: nothing of the collection was left out on purpose.
+        complete: nothing of the collection was left out.
         notes: what the user should read.
         resumed_rows: rows that an earlier run had finished.
         seconds: this run took.
-        exit_code: 0, or 3 when a snapshot was required and is not what this is.
+        rejected: records that could not be read and are named in the dump's ``rejects.jsonl``.
+        exit_code: 0, or 3 when a snapshot was required and is not what this is, or 4 when records were rejected.
     """
 
     dump: str
@@ -63,6 +66,7 @@ class ExportResult:
     notes: tuple[str, ...]
     resumed_rows: int
     seconds: float
+    rejected: int = 0
     exit_code: int = 0
 
 
@@ -81,6 +85,7 @@ class _Export:
     profile: str
     duplicates: str
     require_snapshot: bool
+    on_error: str
     ignore_passport: bool
     progress: Progress
     stop: Stop
@@ -108,8 +113,12 @@ def export(
     duplicates: str = "error",
     overwrite: bool = False,
     require_snapshot: bool = False,
+    on_error: str = "fail",
     ignore_passport: bool = False,
+    like: str | os.PathLike[str] | None = None,
     take_over: bool = False,
+    max_rps: float | None = None,
+    max_mbps: float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> ExportResult:
@@ -133,8 +142,14 @@ def export(
         duplicates: ``error``, ``keep``, ``first`` or ``last``: what repeated keys in data mean.
         overwrite: remove a dump, or an unfinished one, that is there.
         require_snapshot: exit code 3 unless all rows come from one snapshot.
+        on_error: what a record means that is there and cannot be read whole: ``fail``, or ``quarantine``: it is left
+            out and named in ``rejects.jsonl``, and the exit code is 4.
         ignore_passport: take a collection that vecport filled as it is.
+        like: an older dump of these records, for a collection that has no passport: types of fields, the key, names
+            and metrics of vectors and the place of the document are taken from it.
         take_over: break the lock of a dead writer in an object store.
+        max_rps: at most so many requests a second, of all workers together.
+        max_mbps: at most so many megabytes of records a second, of all workers together.
         progress: is told what happens.
         stop: asks the export to stop at the next safe point.
 
@@ -142,30 +157,44 @@ def export(
         VecportError: with the exit code of its class.
     """
     started = time.monotonic()
-    _check_arguments(limit, batch_size, workers, shard_rows, profile, duplicates)
-    place = endpoint(source, role="source", collection=collection, options=source_options)
+    _check_arguments(limit, batch_size, workers, shard_rows, profile, duplicates, on_error)
+    guest = Guest(max_rps, max_mbps)
+    place = endpoint(source, role="source", collection=collection, options=source_options, guest=guest)
     job = _Export(
         source=place, selection=Selection(tuple(namespace), where), store=open_store(dump), limit=limit,
         page_rows=batch_size, workers=workers, memory_bytes=memory_bytes, shard_rows=shard_rows, profile=profile,
-        duplicates=duplicates, require_snapshot=require_snapshot, ignore_passport=ignore_passport,
+        duplicates=duplicates, require_snapshot=require_snapshot, on_error=on_error, ignore_passport=ignore_passport,
         progress=progress or Silent(), stop=stop or Stop(),
     )  # fmt: skip
     _check_destination(job, overwrite)
     job.progress.phase("open")
-    with job.source.open_source(job.selection) as session:
+    with job.source.open_source(job.selection, job.stop) as session:
         description = session.describe()
+        if like is not None:
+            description = _like(job, description, like)
         job.stop.check()
         job.store.prepare()
         with writer_lock(job.store, take_over=take_over):
             if overwrite:
                 unpublish(job.store)
             manifest, resumed = _run(job, session, description)
-    exit_code = 3 if require_snapshot and manifest.source["consistency"]["kind"] not in ("snapshot", "file") else 0
+    consistency = manifest.source["consistency"]
+    rejected = int(consistency.get("rejected", 0))
+    exit_code = 3 if require_snapshot and consistency["kind"] not in ("snapshot", "file") else 4 if rejected else 0
     return ExportResult(
         dump=job.store.url, rows=manifest.rows, size_bytes=manifest.size_bytes, shards=len(manifest.shards),
-        identity=manifest.identity, consistency=manifest.source["consistency"], complete=manifest.complete,
-        notes=tuple(job.notes), resumed_rows=resumed, seconds=time.monotonic() - started, exit_code=exit_code,
+        identity=manifest.identity, consistency=consistency, complete=manifest.complete,
+        notes=tuple(job.notes), resumed_rows=resumed, seconds=time.monotonic() - started, rejected=rejected,
+        exit_code=exit_code,
     )  # fmt: skip
+
+
+def _like(job: _Export, description: Description, dump: str | os.PathLike[str]) -> Description:
+    if description.passport is not None and not job.ignore_passport:
+        job.note("the collection has a passport of its own: --like is not used")
+        return description
+    job.ignore_passport = False
+    return described_like(description, dump, job.source)
 
 
 def _check_arguments(
@@ -175,6 +204,7 @@ def _check_arguments(
     shard_rows: int | None,
     profile: str,
     duplicates: str,
+    on_error: str,
 ) -> None:
     for name, value in (("limit", limit), ("batch-size", batch_size), ("workers", workers), ("shard-rows", shard_rows)):
         if value is not None and value < 1:
@@ -183,6 +213,8 @@ def _check_arguments(
         raise UsageError(f"--profile {profile} is not known", next=f"one of: {', '.join(PROFILES)}")
     if duplicates not in repeats.POLICIES:
         raise UsageError(f"--duplicates {duplicates} is not known", next=f"one of: {', '.join(repeats.POLICIES)}")
+    if on_error not in rejects.ON_ERROR:
+        raise UsageError(f"--on-error {on_error} is not known", next=f"one of: {', '.join(rejects.ON_ERROR)}")
 
 
 def _check_destination(job: _Export, overwrite: bool) -> None:
@@ -223,6 +255,8 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
     else:
         session.attach(run.token)
     journal.sweep({d.entry.path for items in durable.values() for d in items})
+    if job.on_error == "fail" and (known := _rejects(durable, [])):
+        raise rejects.refusal(known, job.source.text)
     resumed = sum(d.entry.rows for items in durable.values() for d in items)
     results = _read(job, session, run, durable, cut)
     manifest = _reconcile(job, session, run, durable, results)
@@ -340,6 +374,7 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
     executors = _executors(job, session, run, len(tasks))
     for task in tasks:
         task["page_rows"] = _page_rows(job, session, run.collection, len(executors))
+        task["source"] = job.source.shared(len(executors)).to_json()
     try:
         run_tasks(
             tasks,
@@ -377,7 +412,7 @@ def _task(job: _Export, run: Run, number: int, done: list[Durable], cut: Cut) ->
         "collection": collection_to_json(run.collection), "native": collection_to_json(run.native),
         "passport": run.passport, "token": run.token, "number": number, "partition": run.partitions[number],
         "sequence": len(done), "resume": last.cursor if last else None, "cut": [cut.group_rows, cut.shard_rows],
-        "profile": job.profile, "limit": None,
+        "profile": job.profile, "limit": None, "on_error": job.on_error,
     }  # fmt: skip
 
 
@@ -417,7 +452,10 @@ def _reconcile(
             memory_bytes=job.memory_bytes // 2,
         )  # fmt: skip
     _note_restored(job, results)
-    consistency = _consistency(job, session, run, entries, missing, dropped, live)
+    rejected = rejects.settle(job.store, entries, run.collection, _rejects(durable, results), run.passport)
+    consistency = _consistency(job, session, run, entries, missing, rejected, dropped, live)
+    _note_rejected(job, rejected)
+    file = rejects.write(job.store, rejected)
     selected = job.limit is not None or job.selection != Selection()
     return Manifest(
         collection=run.collection,
@@ -426,11 +464,24 @@ def _reconcile(
         created_at=run.created_at,
         completed_at=_now(),
         writer={"name": "vecport", "version": __version__, "pyarrow": pa.__version__},
-        source={**run.source, "consistency": consistency},
+        source={**run.source, "consistency": consistency, **({"rejects": file} if file else {})},
         selection={**job.selection.to_json(), "limit": job.limit},
-        complete=not selected,
+        complete=not selected and not rejected,
         profile=job.profile,
     )
+
+
+def _rejects(durable: dict[int, list[Durable]], results: list[Result]) -> list[Reject]:
+    """Records that this run and those before it could not read; one can stand there twice."""
+    found = [r for items in durable.values() for d in items for r in d.rejected]
+    return [Reject(*r) for r in (*found, *(r for result in results for r in result["rejected"]))]
+
+
+def _note_rejected(job: _Export, rejected: list[Reject]) -> None:
+    if rejected:
+        first = rejected[0]
+        job.note(f"{len(rejected):,} records could not be read and are not in the dump, as {first.id!r}:"
+                 f" {first.reason}; {REJECTS} names them")  # fmt: skip
 
 
 def _note_restored(job: _Export, results: list[Result]) -> None:
@@ -464,25 +515,26 @@ def _shard_order(path: str) -> tuple[int, int]:
 
 
 def _consistency(
-    job: _Export, session: Source, run: Run, entries: list[ShardEntry], missing: list[tuple[str, str]], dropped: int,
-    live: bool,
+    job: _Export, session: Source, run: Run, entries: list[ShardEntry], missing: list[tuple[str, str]],
+    rejected: list[Reject], dropped: int, live: bool,
 ) -> dict[str, Any]:  # fmt: skip
     rows = sum(e.rows for e in entries)
+    left_out = {"rejected": len(rejected)} if rejected else {}
     if job.limit is not None:
         return {"kind": "live-scan" if live else "snapshot", "count_before": run.count_before, "count_after": None,
-                "limited": True}  # fmt: skip
+                "limited": True, **left_out}  # fmt: skip
     if not live:
-        check_snapshot(rows + dropped, run.count_before, job.source.text)
-        return {"kind": "snapshot", "count_before": run.count_before, "count_after": run.count_before}
+        check_snapshot(rows + dropped + len(rejected), run.count_before, job.source.text)
+        return {"kind": "snapshot", "count_before": run.count_before, "count_after": run.count_before, **left_out}
     drift: Drift = check_live(
-        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, run.passport
+        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, run.passport, rejected
     )
     if drift.moved:
         job.note(_drift_text(drift))
     if dropped:
         job.note(f"{dropped:,} records were seen twice while the source changed: the last reading was kept")
     kind = "multi-epoch" if run.epochs > 1 else "live-scan"
-    return {"kind": kind, **drift.to_json(), "epochs": run.epochs, "repeats_dropped": dropped}
+    return {"kind": kind, **drift.to_json(), "epochs": run.epochs, "repeats_dropped": dropped, **left_out}
 
 
 def _drift_text(drift: Drift) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from ..connectors import registry
-from ..connectors.base import Page, Selection, Source
+from ..connectors.base import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
 from ..dump.layout import Cut
 from ..dump.shard import ShardWriter
@@ -18,6 +19,7 @@ from ..errors import Incomplete
 from ..model.collection import Collection, collection_from_json
 from ..model.passport import Passport
 from ..model.restore import Restorer
+from . import rejects
 from .progress import Progress, Stop
 from .sessions import Endpoint
 from .workers import Result, Task
@@ -43,7 +45,7 @@ class Runner:
     def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
         """Run one task; see ``operations.export`` for its fields."""
         if self._source is None or (self._key is not None and self._key != task["token"]):
-            source = Endpoint.from_json(task["source"]).open_source(Selection.from_json(task["selection"]))
+            source = Endpoint.from_json(task["source"]).open_source(Selection.from_json(task["selection"]), stop)
             source.attach(task["token"])
             self._source, self._key = source, task["token"]
         return export_partition(task, self._source, open_store(task["dump"]), progress, stop)
@@ -54,11 +56,33 @@ class Runner:
             self._source.close()
 
 
+@dataclass(slots=True)
+class _Unread:
+    """Records of a partition that are in no shard: gone when they were fetched, or not to be read whole."""
+
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    rejected: list[Reject] = field(default_factory=list)
+
+    def add(self, page: Page, task: Task) -> None:
+        """Take those of a page; raises ``IntegrityError`` where none may be left out."""
+        self.missing.extend(page.missing)
+        self.rejected.extend(page.rejected)
+        if self.rejected and task["on_error"] == "fail":
+            raise rejects.refusal(self.rejected, Endpoint.from_json(task["source"]).text)
+
+    def so_far(self) -> _Unread:
+        """What is known now, for a journal record that is written later."""
+        return _Unread(list(self.missing), list(self.rejected))
+
+
 def export_partition(task: Task, source: Source, store: Store, progress: Progress, stop: Stop) -> Result:
     """Read a partition from its start or its resume point and write its shards.
 
     Returns:
-        ``{"shards": [...], "rows": n, "stale": n, "foreign": n, "missing": [...]}``.
+        ``{"shards": [...], "rows": n, "stale": n, "foreign": n, "missing": [...], "rejected": [...]}``.
+
+    Raises:
+        IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``.
     """
     collection = collection_from_json(task["collection"])
     restorer = restorer_for(collection_from_json(task["native"]), task["passport"])
@@ -66,11 +90,11 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
     resume = task["resume"] or {"cursor": None, "key": None}
     behind = tuple(resume["key"]) if resume["key"] else None
     cursor, left = resume["cursor"], task["limit"]
-    missing: list[tuple[str, str]] = []
+    unread = _Unread()
     try:
         for page in source.scan(task["partition"], cursor, task["page_rows"]):
             stop.check()
-            missing.extend(page.missing)
+            unread.add(page, task)
             batch = page.batch
             if behind is not None:
                 batch, passed = source.behind(task["partition"], batch, behind)
@@ -80,7 +104,7 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
                 left -= batch.num_rows
             if batch.num_rows:
                 sink.add(
-                    restorer.apply(batch) if restorer else batch, batch.select(["namespace", "id"]), cursor, missing
+                    restorer.apply(batch) if restorer else batch, batch.select(["namespace", "id"]), cursor, unread
                 )
                 progress.advance(batch.num_rows)
             cursor = _next_cursor(page, cursor)
@@ -88,12 +112,13 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
                 break
         if behind is not None and not source.capabilities.key_ordered:
             raise _lost_place(task, behind)
-        sink.finish(missing)
+        sink.finish(unread)
     finally:
         sink.close()
     stale, foreign = (restorer.stale, restorer.foreign) if restorer else (0, 0)
     return {"shards": sink.written, "rows": sink.rows, "stale": stale, "foreign": foreign,
-            "missing": [list(k) for k in missing]}  # fmt: skip
+            "missing": [list(k) for k in unread.missing],
+            "rejected": [[r.namespace, r.id, r.reason] for r in unread.rejected]}  # fmt: skip
 
 
 def _lost_place(task: Task, key: tuple[Any, ...]) -> Incomplete:
@@ -128,18 +153,18 @@ class _Sink:
         self.rows = 0
         self.written: list[dict[str, Any]] = []
 
-    def add(self, batch: pa.RecordBatch, keys: pa.RecordBatch, cursor: Any, missing: list[tuple[str, str]]) -> None:
+    def add(self, batch: pa.RecordBatch, keys: pa.RecordBatch, cursor: Any, unread: _Unread) -> None:
         """Take a page that begins behind ``cursor``; ``keys`` are the source's own, before any restoring."""
         self._pending.append((batch, keys, cursor))
         self._pending_rows += batch.num_rows
         while self._pending_rows >= self._cut.group_rows:
-            self._emit(self._cut.group_rows, missing)
+            self._emit(self._cut.group_rows, unread)
 
-    def finish(self, missing: list[tuple[str, str]]) -> None:
+    def finish(self, unread: _Unread) -> None:
         """Write what is left; the partition is done with its last shard."""
         if self._pending_rows:
-            self._emit(self._pending_rows, missing)
-        self._submit(lambda: self._end_shard(True, tuple(missing)))
+            self._emit(self._pending_rows, unread)
+        self._submit(lambda: self._end_shard(True, unread))
         self._wait()
 
     def close(self) -> None:
@@ -148,7 +173,7 @@ class _Sink:
         if self._writer is not None:
             self._writer.abort()
 
-    def _emit(self, rows: int, missing: list[tuple[str, str]]) -> None:
+    def _emit(self, rows: int, unread: _Unread) -> None:
         parts: list[pa.RecordBatch] = []
         resume: dict[str, Any] = {}
         need = rows
@@ -164,8 +189,8 @@ class _Sink:
             need -= take
         self._pending_rows -= rows
         group = _contiguous(parts)
-        gone = tuple(missing)
-        self._submit(lambda: self._write(group, resume, gone))
+        known = unread.so_far()
+        self._submit(lambda: self._write(group, resume, known))
 
     def _submit(self, work: Callable[[], None]) -> None:
         self._wait()
@@ -176,22 +201,23 @@ class _Sink:
             self._running.result()
             self._running = None
 
-    def _write(self, group: pa.RecordBatch, resume: dict[str, Any], missing: tuple[tuple[str, str], ...]) -> None:
+    def _write(self, group: pa.RecordBatch, resume: dict[str, Any], unread: _Unread) -> None:
         # A shard is closed only when the next row group is here, so that the last shard knows that it is the last.
         if self._writer is not None and self._writer.rows >= self._cut.shard_rows:
-            self._end_shard(False, missing)
+            self._end_shard(False, unread)
         if self._writer is None:
             self._writer = ShardWriter(self._store, self._partition, self._sequence, self._collection, self._profile)
         self._writer.write(group)
         self._last = resume
         self.rows += group.num_rows
 
-    def _end_shard(self, done: bool, missing: tuple[tuple[str, str], ...]) -> None:
+    def _end_shard(self, done: bool, unread: _Unread) -> None:
         if self._writer is None:
             return
         entry = self._writer.close()
         self._writer = None
-        durable = Durable(self._partition, self._sequence, entry, self._last, done, missing)
+        rejected = tuple((r.namespace, r.id, r.reason) for r in unread.rejected)
+        durable = Durable(self._partition, self._sequence, entry, self._last, done, tuple(unread.missing), rejected)
         self._journal.add(durable)
         self.written.append({"sequence": self._sequence, "entry": entry.to_json()})
         self._sequence += 1

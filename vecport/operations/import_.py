@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..connectors.base import Description, Mark, Target
+from ..connectors.guest import UNBOUNDED, Guest
 from ..dump.dump import Dump, open_dump
 from ..dump.manifest import ShardEntry
 from ..dump.store import LocalStore
@@ -20,18 +21,19 @@ from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.passport import Passport
 from .duck import Duck
-from .import_plan import ImportPlan, capabilities_of, import_id_for, make_plan
+from .import_plan import Choices, ImportPlan, capabilities_of, import_id_for, make_plan
 from .import_state import ImportState
 from .import_task import Runner
 from .progress import Progress, Silent, Stop
 from .reconcile import KEY_SCHEMA
 from .sessions import Endpoint, endpoint
+from .target_config import TargetConfig
+from .target_config import read as read_config
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 #: Below this a worker process takes longer to start than it saves.
 _SMALL_BYTES = 32 << 20
-IF_EXISTS = ("create", "append", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ class _Import:
     dump: Dump
     target: Endpoint
     import_id: str
-    if_exists: str
-    settings: Mapping[str, str]
+    choices: Choices
     workers: int | None
     memory_bytes: int
     limits: Mapping[str, int]
@@ -94,11 +95,16 @@ def import_(
     workers: int | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     if_exists: str = "create",
+    on_conflict: str = "replace",
+    namespaces: str | None = None,
     settings: Mapping[str, str] | None = None,
+    target_config: str | os.PathLike[str] | None = None,
     allow_lossy: Sequence[str] = (),
     strict: bool = False,
     dry_run: bool = False,
     limits: Mapping[str, int] | None = None,
+    max_rps: float | None = None,
+    max_mbps: float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> ImportResult:
@@ -114,11 +120,18 @@ def import_(
         workers: how many write at the same time; None for one per processor, as far as the database allows.
         memory_bytes: bounds workers times what each holds.
         if_exists: ``create`` refuses a collection with records, ``append`` adds to it, ``replace`` removes it first.
+        on_conflict: of a record that is there already, written by somebody else: ``replace`` it as a whole, ``skip``
+            the dump's, or ``fail``.
+        namespaces: where the target has none: ``field`` keeps them under a metadata key, ``prefix`` puts them before
+            the id, ``refuse`` refuses a dump with namespaces; None takes ``field`` where keys stay distinct.
         settings: choices of what is created, as ``metric`` or the connector's own.
+        target_config: a file of choices that ``plan`` emitted; ``settings`` go before them.
         allow_lossy: fields whose loss, as the ledger names it, is accepted.
         strict: refuse what comes back only within a stated error, too.
         dry_run: make the plan and the ledger, write nothing.
         limits: raised bounds for reading the dump, by name.
+        max_rps: at most so many requests a second, of all workers together.
+        max_mbps: at most so many megabytes of records a second, of all workers together.
         progress: is told what happens.
         stop: asks the import to stop at the next safe point.
 
@@ -126,23 +139,20 @@ def import_(
         VecportError: with the exit code of its class.
     """
     started = time.monotonic()
-    if if_exists not in IF_EXISTS:
-        raise UsageError(f"--if-exists {if_exists} is not known", next=f"one of: {', '.join(IF_EXISTS)}")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: must be 1 or more")
     progress = progress or Silent()
     progress.phase("plan")
     opened = open_dump(dump, _limits(limits))
-    place = _target_endpoint(target, collection, target_options, opened)
+    place = _target_endpoint(target, collection, target_options, opened, Guest(max_rps, max_mbps))
+    config = TargetConfig(place.connector) if target_config is None else read_config(target_config, place.connector)
+    choices = Choices(if_exists, on_conflict, namespaces, {**config.settings, **(settings or {})}, config.vectors)
     job = _Import(
-        dump=opened, target=place, import_id=import_id_for(opened, place), if_exists=if_exists,
-        settings=dict(settings or {}), workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}),
-        progress=progress, stop=stop or Stop(),
+        dump=opened, target=place, import_id=import_id_for(opened, place), choices=choices,
+        workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}), progress=progress, stop=stop or Stop(),
     )  # fmt: skip
-    with place.open_target() as session:
-        plan = make_plan(
-            opened, place, import_id=job.import_id, if_exists=if_exists, settings=settings, session=session
-        )
+    with place.open_target(job.stop) as session:
+        plan = make_plan(opened, place, import_id=job.import_id, choices=choices, session=session)
         written = resumed = code = 0
         if dry_run:
             _check_existing(job, session.describe(), resume=False)
@@ -172,13 +182,16 @@ def _limits(limits: Mapping[str, int] | None) -> Limits:
     return DEFAULT_LIMITS.with_overrides(dict(limits or {}))
 
 
-def _target_endpoint(target: str, collection: str | None, options: Mapping[str, str] | None, dump: Dump) -> Endpoint:
+def _target_endpoint(
+    target: str, collection: str | None, options: Mapping[str, str] | None, dump: Dump, guest: Guest = UNBOUNDED
+) -> Endpoint:
     try:
-        return endpoint(target, role="target", collection=collection, options=options, create=True)
+        return endpoint(target, role="target", collection=collection, options=options, create=True, guest=guest)
     except UsageError as e:
         if "which collection" not in e.what:
             raise
-    return endpoint(target, role="target", collection=dump.collection.name, options=options, create=True)
+    name = dump.collection.name
+    return endpoint(target, role="target", collection=name, options=options, create=True, guest=guest)
 
 
 def _verify_command(dump: Dump, target: Endpoint) -> str:
@@ -191,17 +204,21 @@ def _run(job: _Import, session: Target) -> tuple[int, int]:
         existing = session.describe()
         resume = _is_resumed(job, state, existing)
         if not resume:
+            if state.begun() is None:
+                # What a run left that was killed while it tidied up.
+                state.clear()
             _check_existing(job, existing, resume=False)
         job.progress.phase("check dump")
         _check_shards(job)
         plan = make_plan(
-            job.dump, job.target, import_id=job.import_id, if_exists=job.if_exists, resume=resume,
-            settings=job.settings, session=session,
+            job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session,
         )  # fmt: skip
+        if resume:
+            _check_same_mapping(job, state, None if existing is None else _passport(existing), plan)
         _check_namespaces(job, plan)
-        before = existing.count or 0 if existing is not None and job.if_exists == "append" and not resume else 0
+        before = existing.count or 0 if existing is not None and job.choices.if_exists == "append" and not resume else 0
         if not resume:
-            state.begin({"before": before, "target": job.target.text, "dump": job.dump.url})
+            state.begin({"before": before, "target": job.target.text, "dump": job.dump.url, "mapping": _facts(plan)})
         session.prepare(plan.target)
         session.attach(plan.target)
         acknowledged = _acknowledged(job, state, session) if resume else {}
@@ -221,6 +238,25 @@ def _is_resumed(job: _Import, state: ImportState, existing: Description | None) 
     return state.begun() is not None
 
 
+def _facts(plan: ImportPlan) -> dict[str, Any]:
+    """How records are made by a plan: all of an import must be made alike."""
+    made = plan.mapping.passport.to_json()
+    return {k: made[k] for k in ("ids", "vectors", "document", "namespace", "prefix")}
+
+
+def _check_same_mapping(job: _Import, state: ImportState, passport: Passport | None, plan: ImportPlan) -> None:
+    """The rest of an interrupted import goes in as its beginning did."""
+    now = _facts(plan)
+    begun = passport.to_json() if passport is not None else (state.begun() or {}).get("mapping") or now
+    other = [k for k in now if begun.get(k) != now[k]]
+    if other:
+        raise UsageError(
+            f"the interrupted import into {job.target.text} was begun with other choices",
+            f"{other[0]} was {begun.get(other[0])!r}, now it would be {now[other[0]]!r}", "nothing more was written",
+            "use the choices of the first run (--namespaces, --target-config), or begin anew with --if-exists replace",
+        )  # fmt: skip
+
+
 def _passport(existing: Description) -> Passport | None:
     if existing.passport is None:
         return None
@@ -232,7 +268,7 @@ def _passport(existing: Description) -> Passport | None:
 
 def _check_existing(job: _Import, existing: Description | None, *, resume: bool) -> None:
     """Existing targets are sacred: refuse a collection with records before anything is touched."""
-    if existing is None or resume or job.if_exists != "create" or not existing.count:
+    if existing is None or resume or job.choices.if_exists != "create" or not existing.count:
         return
     passport = _passport(existing)
     same = passport is not None and passport.import_id == job.import_id and passport.state == "complete"
@@ -258,7 +294,8 @@ def _check_namespaces(job: _Import, plan: ImportPlan) -> None:
             f"id {found[0][0]!r} stands in several namespaces of this dump",
             f"{job.target.text} has no namespaces, so these records would replace each other",
             "nothing was written",
-            "export the namespaces one by one: vecport export ... --namespace NAME; import each into its collection",
+            "put the namespace before the id: --namespaces prefix; or export the namespaces one by one"
+            " (--namespace NAME), and import each into its collection",
         )
 
 
@@ -309,15 +346,17 @@ def _write(job: _Import, session: Target, plan: ImportPlan, acknowledged: dict[s
     job.progress.advance(resumed)
     tasks: list[Task] = [
         {
-            "kind": "import", "target": job.target.to_json(), "dump": job.dump.url, "shard": s.path,
+            "kind": "import", "dump": job.dump.url, "shard": s.path,
             "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
-            "if_exists": job.if_exists, "settings": dict(job.settings), "limits": dict(job.limits),
+            "choices": job.choices.to_json(), "limits": dict(job.limits),
         }
         for s in manifest.shards
         if len(acknowledged.get(s.path, ())) < len(s.groups)
     ]  # fmt: skip
     written: list[int] = []
     executors = _executors(job, session, plan, len(tasks))
+    for task in tasks:
+        task["target"] = job.target.shared(len(executors)).to_json()
     try:
         run_tasks(tasks, executors, job.progress, job.stop, lambda _, result: written.append(_rows(result)))
     finally:
@@ -352,8 +391,11 @@ def _finish(job: _Import, session: Target, plan: ImportPlan, state: ImportState)
     count = session.count()
     expected = job.dump.manifest.rows
     before = int((state.begun() or {}).get("before", 0))
-    wrong = count != expected if job.if_exists != "append" else not max(before, expected) <= count <= before + expected
-    if wrong:
+    least, most = (max(before, expected), before + expected) if job.choices.if_exists == "append" else (expected,) * 2
+    if count > most and job.choices.on_conflict == "skip":
+        job.note(f"{job.target.text} counts {count:,} records, {count - most:,} more than the dump explains: somebody"
+                 " else wrote there meanwhile, and their records were kept")  # fmt: skip
+    elif not least <= count <= most:
         raise Incomplete(
             f"{job.target.text} counts {count:,} records, the dump has {expected:,}",
             "records were lost or added on the way, or somebody else writes to this collection",

@@ -4,16 +4,63 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..connectors import registry
 from ..connectors.base import Target, TargetPlan
 from ..dump.dump import Dump
 from ..errors import UsageError
 from ..model.capabilities import TargetCapabilities
+from ..model.collection import Collection
+from ..model.key_mapping import NAMESPACE_MODES
 from ..model.ledger import Ledger
 from ..model.mapping import MappingPlan, plan_mapping
+from ..model.profile import Profile
 from .sessions import Endpoint
+
+IF_EXISTS = ("create", "append", "replace")
+ON_CONFLICT = ("replace", "skip", "fail")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user chose about how a dump goes into a target; plain values, so that every worker plans the same.
+
+    Attributes:
+        if_exists: ``create``, ``append`` or ``replace``.
+        on_conflict: ``replace``, ``skip`` or ``fail``.
+        namespaces: ``field``, ``prefix`` or ``refuse``; None for ``field`` where keys stay distinct.
+        settings: the ``--set`` choices.
+        vectors: names of vectors in the target by their names in the dump, where they shall differ.
+    """
+
+    if_exists: str = "create"
+    on_conflict: str = "replace"
+    namespaces: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    vectors: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for option, value, known in (
+            ("--if-exists", self.if_exists, IF_EXISTS),
+            ("--on-conflict", self.on_conflict, ON_CONFLICT),
+            ("--namespaces", self.namespaces, (None, *NAMESPACE_MODES)),
+        ):
+            if value not in known:
+                raise UsageError(f"{option} {value} is not known", next=f"one of: {', '.join(filter(None, known))}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "settings": dict(self.settings), "vectors": dict(self.vectors)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Choices:
+        """Inverse of ``to_json``."""
+        return cls(**data)
+
+
+DEFAULT = Choices()
 
 
 def _for_mapping(setting: str) -> bool:
@@ -30,6 +77,31 @@ class ImportPlan:
     target: TargetPlan
 
 
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """What is known of the records that go into a target.
+
+    Attributes:
+        collection: their schema.
+        profile: what is in them.
+        rows: how many they are.
+        identity: of the dump, ``""`` where there is none yet.
+        system: the connector that they were read by.
+    """
+
+    collection: Collection
+    profile: Profile
+    rows: int
+    identity: str
+    system: str
+
+
+def cargo_of(dump: Dump) -> Cargo:
+    """All that a manifest says."""
+    m = dump.manifest
+    return Cargo(dump.collection, m.total_profile(), m.rows, str(m.identity), str(m.source.get("system", "")))
+
+
 def capabilities_of(connector: str) -> TargetCapabilities:
     """A connector's capabilities as a target; raises ``UsageError`` when it cannot be written."""
     found = registry.get(connector)
@@ -39,60 +111,61 @@ def capabilities_of(connector: str) -> TargetCapabilities:
 
 
 def make_plan(
-    dump: Dump,
+    cargo: Dump | Cargo,
     target: Endpoint,
     *,
     import_id: str,
-    if_exists: str = "create",
+    choices: Choices = DEFAULT,
     resume: bool = False,
-    settings: Mapping[str, str] | None = None,
     session: Target | None = None,
-    on_conflict: str = "replace",
 ) -> ImportPlan:
-    """Decide how a dump goes into a target. Reads the manifest only.
+    """Decide how records go into a target. Reads a manifest at most.
 
     Args:
-        dump: an opened dump.
+        cargo: an opened dump, or what is known of the records.
         target: where it goes.
         import_id: names the import; the same again after a kill.
-        if_exists: ``create``, ``append`` or ``replace``.
+        choices: the user's.
         resume: this import was begun before.
-        settings: the user's ``--set`` choices.
-        on_conflict: ``replace``, ``skip`` or ``fail``.
         session: an open target, whose capabilities may be finer than its class's.
+
+    Raises:
+        UsageError: a choice that the target does not offer.
+        NotRepresentable: more vectors than the target holds.
     """
-    given = dict(settings or {})
-    profile = dump.manifest.total_profile()
+    given = dict(choices.settings)
+    cargo = cargo if isinstance(cargo, Cargo) else cargo_of(cargo)
     caps = session.capabilities if session is not None else capabilities_of(target.connector)
     mapping, ledger = plan_mapping(
-        dump.collection, profile, caps,
-        name=target.collection, rules=target.connector, identity=str(dump.manifest.identity), rows=dump.manifest.rows,
-        import_id=import_id, settings=given,
+        cargo.collection, cargo.profile, caps,
+        name=target.collection, rules=target.connector, identity=cargo.identity, rows=cargo.rows, import_id=import_id,
+        settings=given, namespaces=choices.namespaces, vector_names=choices.vectors,
     )  # fmt: skip
-    if if_exists not in caps.if_exists:
-        raise UsageError(
-            f"--if-exists {if_exists}: {registry.get(target.connector).info.title} does not offer it",
-            next=f"one of: {', '.join(sorted(caps.if_exists))}",
-        )
-    if on_conflict not in caps.on_conflict:
-        raise UsageError(
-            f"--on-conflict {on_conflict}: {registry.get(target.connector).info.title} does not offer it",
-            next=f"one of: {', '.join(sorted(caps.on_conflict))}",
-        )
+    _check_offered("--if-exists", choices.if_exists, caps.if_exists, target)
+    _check_offered("--on-conflict", choices.on_conflict, caps.on_conflict, target)
     plan = TargetPlan(
         collection=mapping.target,
-        rows=dump.manifest.rows,
-        if_exists=if_exists,
+        rows=cargo.rows,
+        if_exists=choices.if_exists,
         resume=resume,
         passport=mapping.passport.to_json() if caps.passport else {},
-        id_profile=profile.ids,
+        id_profile=cargo.profile.ids,
         settings={k: v for k, v in given.items() if not _for_mapping(k)},
-        document="document" if mapping.native_document and profile.documents.get("count") else None,
+        document="document" if mapping.native_document and cargo.profile.documents.get("count") else None,
+        metadata_keys=tuple(cargo.profile.metadata),
         import_id=import_id,
-        native=dump.collection.native if dump.manifest.source.get("system") == target.connector else {},
-        on_conflict=on_conflict,
+        native=cargo.collection.native if cargo.system == target.connector else {},
+        on_conflict=choices.on_conflict,
     )
     return ImportPlan(mapping, ledger, plan)
+
+
+def _check_offered(option: str, value: str, offered: frozenset[str], target: Endpoint) -> None:
+    if value not in offered:
+        raise UsageError(
+            f"{option} {value}: {registry.get(target.connector).info.title} does not offer it",
+            next=f"one of: {', '.join(sorted(offered))}",
+        )
 
 
 def import_id_for(dump: Dump, target: Endpoint) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from ..connectors.base import Mark, Target
+from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
 from ..limits import DEFAULT_LIMITS
 from ..model.mapping import Mapper
-from .import_plan import ImportPlan, make_plan
+from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
 from .progress import Progress, Stop
 from .sessions import Endpoint
@@ -31,11 +32,11 @@ class Runner:
             self._dump = open_dump(task["dump"], DEFAULT_LIMITS.with_overrides(task["limits"]))
         if self._target is None or self._plan is None:
             endpoint = Endpoint.from_json(task["target"])
-            self._target = endpoint.open_target()
+            self._target = patiently(lambda: endpoint.open_target(stop))
+            choices = Choices.from_json(task["choices"])
             self._plan = make_plan(
-                self._dump, endpoint, import_id=task["import_id"], if_exists=task["if_exists"], resume=True,
-                settings=task["settings"], session=self._target,
-            )  # fmt: skip
+                self._dump, endpoint, import_id=task["import_id"], choices=choices, resume=True, session=self._target
+            )
             self._target.attach(self._plan.target)
         return import_shard(task, self._target, self._dump, self._plan, progress, stop)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..dump.dump import open_dump
+from ..dump.layout import REJECTS
+from ..dump.manifest import Manifest
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import collection_to_json
 
@@ -54,5 +56,12 @@ def inspect(dump: str | os.PathLike[str], *, limits: Mapping[str, int] | None = 
         "profile": m.total_profile().to_json(),
         "manifest_sha256": m.sha256,
     }
-    notes = () if m.complete else ("this dump is a selection of its collection, not the whole",)
-    return InspectResult(opened.url, facts, notes)
+    return InspectResult(opened.url, facts, tuple(_notes(m)))
+
+
+def _notes(m: Manifest) -> Iterator[str]:
+    rejected = m.source["consistency"].get("rejected")
+    if isinstance(rejected, int) and rejected:
+        yield f"{rejected:,} records could not be read and are not in this dump: {REJECTS} names them"
+    elif not m.complete:
+        yield "this dump is a selection of its collection, not the whole"

@@ -1,4 +1,4 @@
-"""Plan: what an export or an import would meet and do. Writes nothing."""
+"""Plan: what an export or an import would meet and do. Writes nothing but the file that it is asked for."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from ..connectors import registry
-from ..connectors.base import Description, Selection
+from ..connectors.base import Description, Selection, Source
 from ..dump.dump import open_dump
-from ..dump.layout import MANIFEST, row_bytes
+from ..dump.layout import MANIFEST, cut_for, row_bytes
 from ..dump.store import open_store
+from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
-from ..model.collection import collection_to_json
+from ..model.collection import Collection, collection_to_json
+from ..model.profile import Profile, profile_page
+from . import estimates, target_config
 from .export_task import restorer_for
 from .import_ import _target_endpoint
-from .import_plan import import_id_for, make_plan
-from .sessions import endpoint
+from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
+from .sessions import Endpoint, endpoint
 
-#: Size of a shard over the bytes of its rows in memory, measured on real embeddings.
-_COMPRESSION = 0.85
+#: Records that are read of a source, for sizes and for the ledger.
+SAMPLE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,10 @@ class PlanResult:
 
     Attributes:
         source, target: as they may be shown; target is ``""`` when none was named.
-        facts: rows, version, schema, snapshot or live, sizes, what exists in the target.
-        ledger: plain data, worst first; empty without a dump and a target.
+        facts: rows, by namespace too, version, schema, snapshot or live, what exists in the target and what would be
+            created there, and ``estimates`` of requests, sizes and times with their basis.
+        ledger: plain data, worst first; empty without a target.
+        sampled: the ledger and the sizes stand on so many records; None where they stand on all.
     """
 
     source: str
@@ -39,6 +46,7 @@ class PlanResult:
     facts: dict[str, Any]
     ledger: list[dict[str, Any]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    sampled: int | None = None
     exit_code: int = 0
 
 
@@ -52,40 +60,44 @@ def plan(
     where: str | None = None,
     source_options: Mapping[str, str] | None = None,
     target_options: Mapping[str, str] | None = None,
+    if_exists: str = "create",
+    on_conflict: str = "replace",
+    namespaces: str | None = None,
     settings: Mapping[str, str] | None = None,
+    emit_target_config: str | os.PathLike[str] | None = None,
     limits: Mapping[str, int] | None = None,
 ) -> PlanResult:
     """Look at a source or a dump, and at a target, and say what would happen.
 
     Args:
-        source: a dump, or the address of a place.
-        target: address of a place; with a dump as the source the ledger is made.
+        source: a dump, or the address of a place, of which a few records are read.
+        target: address of a place.
         collection, target_collection: names, where a place has several.
         namespace, where: the selection of an export.
         source_options, target_options: connector options by name; no secrets.
-        settings: the ``--set`` choices of an import.
+        if_exists, on_conflict, namespaces, settings: the choices of an import.
+        emit_target_config: a new file for the choices that the plan stands on; ``import_`` takes it.
         limits: raised bounds for reading a dump, by name.
 
     Raises:
         VecportError: a place does not answer, or a dump cannot be read.
     """
+    if emit_target_config is not None and target is None:
+        raise UsageError("--emit-target-config: no target is named", next="vecport plan SOURCE TARGET")
+    choices = Choices(if_exists, on_conflict, namespaces, dict(settings or {}))
     if _is_dump(source):
-        return _plan_import(source, target, target_collection or collection, target_options, settings, limits)
-    place = endpoint(source, role="source", collection=collection, options=source_options)
-    with place.open_source(Selection(tuple(namespace), where)) as session:
-        description = session.describe()
-        capabilities = session.capabilities
-    facts = _source_facts(description)
-    facts["reads"] = "one snapshot" if capabilities.snapshot else "a live scan"
-    notes = list(description.notes)
-    if target is not None:
-        there = endpoint(target, role="target", collection=target_collection or place.collection,
-                         options=target_options, create=True)  # fmt: skip
-        with there.open_target() as writer:
-            facts["target"] = _target_facts(writer.describe())
-        notes.append("the ledger needs the records: export, then plan the dump against the target")
-        return PlanResult(place.text, there.text, facts, [], tuple(notes))
-    return PlanResult(place.text, "", facts, [], tuple(notes))
+        found = _plan_dump(source, target, target_collection or collection, target_options, choices, limits)
+    else:
+        place = endpoint(source, role="source", collection=collection, options=source_options)
+        there = None if target is None else endpoint(
+            target, role="target", collection=target_collection or place.collection, options=target_options, create=True
+        )  # fmt: skip
+        found = _plan_source(place, Selection(tuple(namespace), where), there, choices)
+    result, made, to = found
+    if emit_target_config is not None and made is not None and to is not None:
+        config = target_config.config_of(to.connector, made.mapping, choices.settings)
+        target_config.write(emit_target_config, config)
+    return result
 
 
 def _is_dump(source: str) -> bool:
@@ -96,43 +108,134 @@ def _is_dump(source: str) -> bool:
     return open_store(source).exists(MANIFEST)
 
 
-def _source_facts(description: Description) -> dict[str, Any]:
-    restorer = restorer_for(description.collection, dict(description.passport)) if description.passport else None
-    collection = restorer.collection if restorer else description.collection
-    size = int((description.count or 0) * row_bytes(collection) * _COMPRESSION)
-    return {
-        "rows": description.count,
+_Found = tuple[PlanResult, ImportPlan | None, Endpoint | None]
+
+
+def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None, choices: Choices) -> _Found:
+    """An export, and the import behind it."""
+    with place.open_source(selection) as session:
+        description = session.describe()
+        capabilities = session.capabilities
+        spaces = session.namespaces()
+        collection, sample = _sample(session, description)
+    rows = description.count
+    each, basis = _record_bytes(collection, sample)
+    facts: dict[str, Any] = {
+        "rows": rows,
         "version": description.version,
-        "restored_by_passport": restorer is not None,
+        "reads": "one snapshot" if capabilities.snapshot else "a live scan",
+        "restored_by_passport": description.passport is not None,
         "schema": collection_to_json(collection),
-        "dump_bytes_about": size,
         "free_bytes_here": shutil.disk_usage(".").free,
     }
-
-
-def _target_facts(existing: Description | None) -> dict[str, Any]:
-    if existing is None:
-        return {"exists": False}
-    return {"exists": True, "rows": existing.count, "version": existing.version}
-
-
-def _plan_import(
-    source: str, target: str | None, collection: str | None, options: Mapping[str, str] | None,
-    settings: Mapping[str, str] | None, limits: Mapping[str, int] | None,
-) -> PlanResult:  # fmt: skip
-    dump = open_dump(source, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
-    facts: dict[str, Any] = {
-        "rows": dump.manifest.rows, "bytes": dump.manifest.size_bytes, "identity": str(dump.manifest.identity),
-        "schema": collection_to_json(dump.collection),
-    }  # fmt: skip
+    if spaces:
+        facts["namespaces"] = dict(sorted(spaces.items()))
+    size = estimates.dump_size(rows, each, basis)
+    found = [*estimates.reading(rows, capabilities.page_rows, each, basis), size,
+             estimates.read_time(place.connector, rows, each)]  # fmt: skip
+    notes = list(description.notes)
+    if size.high is not None and size.high > facts["free_bytes_here"]:
+        notes.append("the dump would not fit here: name a folder elsewhere")
+    sampled = 0 if sample is None else sample.num_rows
     if target is None:
-        return PlanResult(dump.url, "", facts)
+        facts["estimates"] = [e.to_json() for e in found]
+        return PlanResult(place.text, "", facts, [], tuple(notes), sampled), None, None
+    profile = Profile() if sample is None else profile_page(sample, collection)
+    if spaces:
+        profile.namespaces = dict(spaces)
+    cargo = Cargo(collection, profile, rows or 0, "", place.connector)
+    made = _plan_target(cargo, target, choices, facts, notes)
+    found += _into(target, made, rows, each, basis, None if size.high is None else int(size.high))
+    facts["estimates"] = [e.to_json() for e in found]
+    if rows is None or sampled < rows:
+        notes.append(f"the ledger is of a sample of {sampled:,} records; plan the dump for one of all")
+    return PlanResult(place.text, target.text, facts, made.ledger.to_json(), tuple(notes), sampled), made, target
+
+
+def _sample(session: Source, description: Description) -> tuple[Collection, pa.RecordBatch | None]:
+    """The schema that an export would have, and the first records, restored; None when there are none."""
+    restorer = restorer_for(description.collection, dict(description.passport)) if description.passport else None
+    collection = restorer.collection if restorer else description.collection
+    token = session.snapshot()
+    session.attach(token)
+    rows = min(SAMPLE, session.capabilities.page_rows)
+    for part in session.partitions(cut_for(collection).shard_rows, token):
+        for page in session.scan(part, None, rows):
+            return collection, restorer.apply(page.batch) if restorer else page.batch
+    return collection, None
+
+
+def _record_bytes(collection: Collection, sample: pa.RecordBatch | None) -> tuple[int, str]:
+    """Bytes of a record as Arrow holds it, and what that stands on."""
+    if sample is None or not sample.num_rows:
+        return row_bytes(collection), "the schema, and 400 bytes besides vectors"
+    return max(1, sample.nbytes // sample.num_rows), f"the mean of {sample.num_rows:,} records"
+
+
+def _plan_dump(
+    source: str, target: str | None, collection: str | None, options: Mapping[str, str] | None, choices: Choices,
+    limits: Mapping[str, int] | None,
+) -> _Found:  # fmt: skip
+    """An import."""
+    dump = open_dump(source, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
+    cargo, size = cargo_of(dump), dump.manifest.size_bytes
+    facts: dict[str, Any] = {
+        "rows": cargo.rows, "bytes": size, "identity": cargo.identity, "schema": collection_to_json(dump.collection),
+    }  # fmt: skip
+    if set(cargo.profile.namespaces) - {""}:
+        facts["namespaces"] = dict(sorted(cargo.profile.namespaces.items()))
+    if target is None:
+        return PlanResult(dump.url, "", facts), None, None
     place = _target_endpoint(target, collection, options, dump)
-    with place.open_target() as session:
-        made = make_plan(dump, place, import_id=import_id_for(dump, place), settings=settings, session=session)
+    notes: list[str] = []
+    made = _plan_target(cargo, place, choices, facts, notes)
+    each, basis = row_bytes(cargo.collection), "the schema, and 400 bytes besides vectors"
+    facts["estimates"] = [e.to_json() for e in _into(place, made, cargo.rows, each, basis, size)]
+    return PlanResult(dump.url, place.text, facts, made.ledger.to_json(), tuple(notes)), made, place
+
+
+def _plan_target(
+    cargo: Cargo, target: Endpoint, choices: Choices, facts: dict[str, Any], notes: list[str]
+) -> ImportPlan:
+    """Look at the target; adds to facts and notes."""
+    with target.open_target() as session:
+        made = make_plan(cargo, target, import_id="0" * 32, choices=choices, session=session)
         existing = session.describe()
-    facts["target"] = _target_facts(existing)
+    facts["target"] = _target_facts(existing, choices)
+    room = estimates.free_space(target.place)
+    if room is not None:
+        facts["target"] |= room
     facts["creates"] = collection_to_json(made.mapping.target)
     refused = made.ledger.of("rejected", "lossy")
-    notes = (f"{len(refused)} field(s) would be refused: see the ledger",) if refused else ()
-    return PlanResult(dump.url, place.text, facts, made.ledger.to_json(), notes)
+    if refused:
+        notes.append(f"{len(refused)} field(s) would be refused: see the ledger")
+    if facts["target"]["would"].startswith("refuse"):
+        notes.append(f"{target.text} holds records: choose --if-exists append or replace, or another collection")
+    return made
+
+
+def _target_facts(existing: Description | None, choices: Choices) -> dict[str, Any]:
+    """What is there, and what an import would do with it."""
+    if existing is None:
+        return {"exists": False, "would": "create it"}
+    facts: dict[str, Any] = {"exists": True, "rows": existing.count, "version": existing.version}
+    if choices.if_exists == "replace":
+        return {**facts, "would": "remove what is there and create it anew"}
+    if not existing.count:
+        return {**facts, "would": "fill the empty collection"}
+    if choices.if_exists == "append":
+        words = {"replace": "replacing", "skip": "keeping", "fail": "failing on"}[choices.on_conflict]
+        return {**facts, "would": f"add to what is there, {words} records with equal ids"}
+    return {**facts, "would": "refuse: it holds records"}
+
+
+def _into(
+    target: Endpoint, made: ImportPlan, rows: int | None, each: int, basis: str, dump_bytes: int | None
+) -> list[estimates.Estimate]:
+    caps = made.mapping.capabilities
+    return [
+        *estimates.writing(rows, caps.write_rows, each, basis),
+        *estimates.target_memory(rows, made.mapping.target),
+        estimates.check_time(dump_bytes),
+        estimates.write_time(target.connector, rows, each),
+    ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..connectors.base import Source
+from ..connectors.base import Reject, Source
 from ..dump.manifest import ShardEntry
 from ..dump.shard import ShardReader
 from ..dump.store import Store
 from ..errors import Incomplete
-from ..model import ids
 from ..model.collection import Collection
+from ..model.passport import Passport, target_keys
 from .duck import Duck
 
 KEY_SCHEMA = pa.schema([("id", pa.string()), ("namespace", pa.string())])
@@ -64,17 +65,18 @@ def check_snapshot(rows: int, count: int | None, where: str) -> None:
 def check_live(
     source: Source, entries: list[ShardEntry], store: Store, collection: Collection, count_before: int | None,
     missing: list[tuple[str, str]], where: str,
-    passport: Mapping[str, Any] | None,
+    passport: Mapping[str, Any] | None, rejected: Sequence[Reject] = (),
 ) -> Drift:  # fmt: skip
     """Compare a live scan with the source as it is now.
 
     Args:
+        rejected: records that are there, could not be read and are not in the shards.
         passport: of a source that vecport filled: it says under which keys the dump's records stand there.
 
     Raises:
         Incomplete: the counts stand still and the rows differ, or a listed record is still there and was not read.
     """
-    rows = sum(e.rows for e in entries)
+    rows = sum(e.rows for e in entries) + len(rejected)
     count_after = source.count()
     _check_missing(source, missing, where)
     if count_before == count_after and not missing and count_after is not None and rows != count_after:
@@ -88,7 +90,7 @@ def check_live(
     if not moved or not source.capabilities.lists_keys:
         return Drift(count_before, count_after, missing=len(missing))
     with Duck() as duck:
-        duck.load("dump", _HELD, _held_keys(store, entries, collection, passport))
+        duck.load("dump", _HELD, chain(held_keys(store, entries, collection, passport), _rejected_keys(rejected)))
         duck.load("now", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
         # A record that somebody else added to a hashed collection stands in the dump under the id it has there.
         gone = duck.rows(
@@ -105,17 +107,24 @@ def check_live(
 _HELD = KEY_SCHEMA.append(pa.field("held", pa.string()))
 
 
-def _held_keys(
+def _rejected_keys(rejected: Sequence[Reject]) -> Iterator[pa.RecordBatch]:
+    record_ids, namespaces = [r.id for r in rejected], [r.namespace for r in rejected]
+    yield pa.RecordBatch.from_pydict({"id": record_ids, "namespace": namespaces, "held": record_ids}, schema=_HELD)
+
+
+def held_keys(
     store: Store, entries: list[ShardEntry], collection: Collection, passport: Mapping[str, Any] | None
 ) -> Iterator[pa.RecordBatch]:
-    """Ids of the dump, the source's own namespaces, and the ids under which the source holds the records."""
-    hashed = passport is not None and passport.get("ids") == "hashed"
-    flat = passport is not None and passport.get("namespace") is not None
+    """Keys of the records in shards.
+
+    Returns:
+        Batches with ``id`` (of the dump), ``namespace`` (the source's own) and ``held`` (the id in the source).
+    """
+    made = None if passport is None else Passport.from_json(passport)
     for entry in entries:
         for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
             record_ids, namespaces = batch.columns
-            held = ids.stand_ins(record_ids, namespaces, collection.id_kind) if hashed else record_ids
-            own = pa.repeat(pa.scalar("", pa.string()), len(held)) if flat else namespaces
+            held, own = target_keys(made, record_ids, namespaces)
             yield pa.RecordBatch.from_arrays([record_ids, own, held], schema=_HELD)
 
 

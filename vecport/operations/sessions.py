@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..connectors import registry
 from ..connectors.address import Place
 from ..connectors.base import Connector, Selection, Source, Target
-from ..connectors.decorators import retrying_source, retrying_target
+from ..connectors.decorators import decorated_source, decorated_target
+from ..connectors.guest import UNBOUNDED, Guest, interruptible
 from ..connectors.secrets import Secret
 from ..errors import NotFound, UsageError
+from .progress import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Endpoint:
         connector, place, collection: where it is.
         typed: the address as the user typed it, without a collection.
         given: connector options that the user gave; none is a secret.
+        guest: bounds on what its sessions ask of the database.
     """
 
     connector: str
@@ -29,6 +32,7 @@ class Endpoint:
     collection: str
     typed: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
+    guest: Guest = UNBOUNDED
 
     def arguments(self) -> list[str]:
         """The words that name this endpoint on a command line, as the user typed them."""
@@ -39,13 +43,19 @@ class Endpoint:
             words += ["--target-option", f"{name}={value}"]
         return words
 
-    def open_source(self, selection: Selection) -> Source:
-        """Open a reading session that retries what is worth retrying."""
-        return retrying_source(registry.get(self.connector).open_source(self.place, self.collection, selection))
+    def open_source(self, selection: Selection, stop: Stop | None = None) -> Source:
+        """Open a reading session that keeps the guest's bounds and retries what is worth retrying, until ``stop``."""
+        opened = registry.get(self.connector).open_source(self.place, self.collection, selection)
+        return decorated_source(opened, self.guest, interruptible(stop.check if stop else None))
 
-    def open_target(self) -> Target:
-        """Open a writing session that retries what is worth retrying."""
-        return retrying_target(registry.get(self.connector).open_target(self.place, self.collection))
+    def open_target(self, stop: Stop | None = None) -> Target:
+        """Open a writing session that keeps the guest's bounds and retries what is worth retrying, until ``stop``."""
+        opened = registry.get(self.connector).open_target(self.place, self.collection)
+        return decorated_target(opened, self.guest, interruptible(stop.check if stop else None))
+
+    def shared(self, workers: int) -> Endpoint:
+        """The same for one of some workers: together they keep the guest's bounds."""
+        return replace(self, guest=self.guest.shared(workers))
 
     @property
     def text(self) -> str:
@@ -58,6 +68,7 @@ class Endpoint:
         return {
             "connector": self.connector,
             "collection": self.collection,
+            "guest": self.guest.to_json(),
             "place": {
                 "scheme": p.scheme, "text": p.text, "host": p.host, "port": p.port, "tls": p.tls, "path": p.path,
                 "user": p.user, "password": p.password.reveal() if p.password else None, "query": dict(p.query),
@@ -74,12 +85,13 @@ class Endpoint:
         password = p.pop("password")
         options = {**p.pop("options"), **secrets}
         place = Place(**p, password=Secret(password) if password else None, options=options)
-        return cls(data["connector"], place, data["collection"])
+        return cls(data["connector"], place, data["collection"], guest=Guest.from_json(data["guest"]))
 
 
 def endpoint(
-    address: str, *, role: str, collection: str | None, options: Mapping[str, str] | None = None, create: bool = False
-) -> Endpoint:
+    address: str, *, role: str, collection: str | None, options: Mapping[str, str] | None = None, create: bool = False,
+    guest: Guest = UNBOUNDED,
+) -> Endpoint:  # fmt: skip
     """Resolve what a user typed into one collection.
 
     Args:
@@ -88,6 +100,7 @@ def endpoint(
         collection: its name; None takes the only one there is.
         options: connector options.
         create: the collection need not exist (a target).
+        guest: bounds on what its sessions ask of the database.
 
     Raises:
         UsageError: several collections and none named, or none named for a new one.
@@ -98,7 +111,7 @@ def endpoint(
         name = connector.sole_collection(place) or name
     if name is None:
         name = _only_collection(connector, place, create)
-    return Endpoint(connector.info.name, place, name, address.partition("#")[0], dict(options or {}))
+    return Endpoint(connector.info.name, place, name, address.partition("#")[0], dict(options or {}), guest)
 
 
 def _only_collection(connector: Connector, place: Place, create: bool) -> str:

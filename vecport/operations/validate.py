@@ -22,6 +22,7 @@ from ..model import canonical, hashes, ids
 from ..model.batch import page_schema, vector_fault
 from .progress import Progress, Silent, Stop
 from .reconcile import repeated_keys
+from .rejects import fault
 
 LEVELS = ("quick", "full", "deep")
 _MAX_FINDINGS = 20
@@ -145,7 +146,7 @@ def _whole(dump: Dump, entry: ShardEntry, level: str, report: _Report, progress:
 def _extra_files(dump: Dump) -> str | None:
     known = {s.path for s in dump.manifest.shards}
     extra = [p for p in dump.store.list("data") if p not in known] + foreign_files(dump.store)
-    return f"the manifest does not name {extra[0]}" if extra else None
+    return f"the manifest does not name {extra[0]}" if extra else fault(dump.store, dump.manifest.source)
 
 
 def _unique(dump: Dump) -> str | None:

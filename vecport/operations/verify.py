@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from ..connectors.base import Description, Selection, Source
+from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
 from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
-from ..model import hashes, ids
+from ..model import hashes
 from ..model.batch import dense_matrix
 from ..model.collection import Bound, Collection
-from ..model.passport import Passport
+from ..model.passport import Passport, target_keys
 from ..model.restore import Restorer
 from .compare import bound_of, describe_bound, schema_changes, within
 from .duck import Duck
@@ -91,6 +92,8 @@ def verify(
     target_options: Mapping[str, str] | None = None,
     tolerance: float | None = None,
     limits: Mapping[str, int] | None = None,
+    max_rps: float | None = None,
+    max_mbps: float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> VerifyResult:
@@ -104,6 +107,7 @@ def verify(
         tolerance: largest relative error of a vector that counts as equal; None takes the bound that the database
             states for its metric, bit for bit when it states none.
         limits: raised bounds for reading the dump, by name.
+        max_rps, max_mbps: at most so many requests, and megabytes of records, a second.
         progress, stop: as in ``export``.
 
     Raises:
@@ -112,9 +116,10 @@ def verify(
     started = time.monotonic()
     progress, stop = progress or Silent(), stop or Stop()
     opened = open_dump(dump, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
-    place = endpoint(target, role="target", collection=collection, options=target_options)
+    guest = Guest(max_rps, max_mbps)
+    place = endpoint(target, role="target", collection=collection, options=target_options, guest=guest)
     progress.phase("open")
-    with place.open_source(Selection()) as session:
+    with place.open_source(Selection(), stop) as session:
         if not session.capabilities.fetches:
             raise UsageError(
                 f"{place.text} cannot be asked for single records",
@@ -188,12 +193,8 @@ class _Check:
 
     def _target_keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The keys under which the database holds these records."""
-        record_ids, namespaces = batch.column("id"), batch.column("namespace")
-        if self._passport is not None and self._passport.ids == "hashed":
-            record_ids = ids.stand_ins(record_ids, namespaces, self._passport.collection.id_kind)
-        if self._passport is not None and self._passport.namespace is not None:
-            namespaces = pa.repeat(pa.scalar("", pa.string()), len(record_ids))
-        return pa.RecordBatch.from_arrays([record_ids, namespaces], schema=KEY_SCHEMA)
+        columns = target_keys(self._passport, batch.column("id"), batch.column("namespace"))
+        return pa.RecordBatch.from_arrays(list(columns), schema=KEY_SCHEMA)
 
     def _fetch(self, group: pa.RecordBatch) -> list[pa.RecordBatch]:
         keys = self._target_keys(group)

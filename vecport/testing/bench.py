@@ -188,7 +188,7 @@ class Bench:
         dtypes = caps.kinds.get(kind, frozenset())
         natural = "float32" if "float32" in dtypes else min(dtypes, default="bit" if kind == "binary" else "float32")
         values: dict[str, Any] = {
-            "name": "" if caps.unnamed_vector else caps.vector_name,
+            "name": "" if caps.unnamed_vector and kind not in caps.named_kinds else caps.vector_name,
             "kind": kind,
             "dtype": dtype or natural,
             "dim": None if kind == "sparse" else 8,
@@ -202,7 +202,8 @@ class Bench:
         chosen = self.suite.metric_for(kind)
         if chosen:
             return chosen
-        offered = [m for m in _METRICS[kind] if m in caps.metrics or (m == "unknown" and not caps.metric_required)]
+        known = caps.metrics_of(kind)
+        offered = [m for m in _METRICS[kind] if m in known or (m == "unknown" and not caps.metric_required)]
         exact = [m for m in offered if m not in caps.bounds]
         return (exact or offered or ["unknown"])[0]
 
@@ -359,7 +360,7 @@ class Bench:
 
     def bound(self, field: VectorField) -> Bound | None:
         """How far a vector of this field may be off."""
-        return self.target_caps.bounds.get(field.metric)
+        return self.target_caps.bound_of(field.metric, field.dtype)
 
 
 def _metadata(n: int, caps: TargetCapabilities, seed: int) -> dict[str, Any]:

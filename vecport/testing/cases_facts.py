@@ -92,6 +92,8 @@ class Facts:
         assert caps.concurrency in CONCURRENCY
         assert caps.if_exists <= IF_EXISTS
         assert "create" in caps.if_exists
+        assert caps.on_conflict <= {"replace", "skip", "fail"}
+        assert caps.on_conflict, "it says nothing about records that are there already"
         assert caps.write_rows > 0
         assert caps.id_int_min <= 1 <= caps.id_int_max
         for pattern in (caps.id_forbidden, caps.metadata.forbidden_keys, caps.typed_fields):

@@ -13,7 +13,7 @@ from ..errors import AlreadyExists, NotRepresentable, UsageError
 from ..model import ids
 from ..model.collection import Collection, Field, VectorField
 from ..model.passport import Passport
-from .bench import WRONG_SHAPE, Bench, does_not_apply, refused
+from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, refused, seen
 from .records import Array, batch_of, ragged_batch, vectors_of
 
 SHARD = "part-00000-00000.parquet"
@@ -179,6 +179,64 @@ class Writing:
         bench.put(made, after, if_exists="append")
         bench.expect(made, after)
 
+    @pytest.mark.parametrize("choice", ["replace", "skip", "fail"])
+    def test_a_record_that_is_there_is_dealt_with_as_chosen(self, bench: Bench, choice: str) -> None:
+        _needs_conflict(bench, choice)
+        made = bench.collection()
+        theirs, ours = bench.records(made, 3), bench.records(made, 5, start=1, seed=8)
+        ours[0] = replace(ours[0], metadata={}, document=None)
+        bench.put(made, theirs)
+        if choice == "fail":
+            with refused(AlreadyExists) as caught:
+                bench.put(made, ours, if_exists="append", on_conflict=choice)
+            assert any(r.id in str(caught.value) for r in (theirs[1], theirs[2])), str(caught.value)
+            found = {s.key: s for s in bench.read(made).seen}
+            compare(seen(batch_of(theirs, made), made), [found[r.key] for r in theirs], {})
+        else:
+            bench.put(made, ours, if_exists="append", on_conflict=choice)
+            bench.expect(made, [theirs[0], *ours] if choice == "replace" else [*theirs, *ours[2:]])
+
+    @pytest.mark.parametrize("choice", ["replace", "skip", "fail"])
+    def test_what_somebody_writes_during_the_import_is_dealt_with_as_chosen(self, bench: Bench, choice: str) -> None:
+        _needs_conflict(bench, choice)
+        if bench.target_caps.concurrency == "handle":
+            does_not_apply("one session in one thread")
+        made = bench.collection()
+        ours, theirs = bench.records(made, 8), bench.records(made, 6, start=4, seed=8)
+        plan = bench.plan(made, ours, on_conflict=choice)
+        with bench.writing(plan) as target:
+            target.write(batch_of(ours[:4], made), Mark(SHARD, 0))
+            with bench.target(made.name) as other:
+                other.attach(bench.plan(made, theirs, resume=True))
+                other.write(batch_of(theirs, made), Mark(SHARD, 7))
+            if choice == "fail":
+                with refused(AlreadyExists):
+                    target.write(batch_of(ours[4:], made), Mark(SHARD, 1))
+            else:
+                target.write(batch_of(ours[4:], made), Mark(SHARD, 1))
+            target.finish(plan.passport)
+        bench.expect(made, [*ours, *theirs[4:]] if choice == "replace" else [*ours[:4], *theirs])
+
+    @pytest.mark.parametrize("choice", ["replace", "skip", "fail"])
+    def test_an_interrupted_import_meets_its_own_records(self, bench: Bench, choice: str) -> None:
+        _needs_conflict(bench, choice)
+        made = bench.collection()
+        records = bench.records(made, 12)
+        plan = bench.plan(made, records, on_conflict=choice)
+        groups = [records[i : i + 4] for i in range(0, 12, 4)]
+        with bench.writing(plan) as target:
+            for group in range(2):
+                target.write(batch_of(groups[group], made), Mark(SHARD, group))
+        with bench.writing(replace(plan, resume=True)) as target:
+            acknowledged = target.acknowledged()
+            # Without marks of its own the last row group may have arrived and not have been acknowledged.
+            done = {Mark(SHARD, 0)} if acknowledged is None else acknowledged
+            for group, part in enumerate(groups):
+                if Mark(SHARD, group) not in done:
+                    target.write(batch_of(part, made), Mark(SHARD, group))
+            target.finish(plan.passport)
+        bench.expect(made, records)
+
     @pytest.mark.parametrize("dim", [7, 9, 16, 0])
     def test_a_wrong_dimension_is_refused_and_nothing_written(self, bench: Bench, dim: int) -> None:
         made = bench.collection()
@@ -334,6 +392,14 @@ class Writing:
             target.write(batch, Mark(SHARD, 0))
             target.finish(plan.passport)
         bench.expect(made, [record])
+
+
+def _needs_conflict(bench: Bench, choice: str) -> None:
+    caps = bench.target_caps
+    if choice not in caps.on_conflict:
+        does_not_apply(f"on-conflict {choice} is not offered")
+    if caps.ack == "rebuild" or "append" not in caps.if_exists:
+        does_not_apply("nothing else is there while it writes")
 
 
 def _nearest(matrix: Array, query: Array, metric: str) -> list[int]:

@@ -42,7 +42,7 @@ def validate(run: Run, dump: str, **options: Any) -> int:
 @command("verify")
 @click.argument("dump")
 @click.argument("target")
-@o.stack(o.collection(), o.target_options, o.tolerance, o.limits)
+@o.stack(o.collection(), o.target_options, o.tolerance, o.guest, o.limits)
 def verify(run: Run, dump: str, target: str, **options: Any) -> int:
     """Compare a database with a dump, record by record.
 

@@ -17,18 +17,22 @@ from ..run import Run
 @click.argument("source")
 @click.argument("target", required=False)
 @o.stack(
-    o.collection(), o.target_collection, o.selection, o.source_options, o.target_options, o.settings, o.limits
+    o.collection(), o.target_collection, o.selection, o.source_options, o.target_options, o.if_exists, o.on_conflict,
+    o.namespaces, o.settings,
+    click.option("--emit-target-config", metavar="FILE", help="Write the choices of the plan to a new file."), o.limits,
 )  # fmt: skip
 def plan(run: Run, source: str, **options: Any) -> int:
     """Say what an export or import would do; write nothing.
 
-    SOURCE is an address or a dump. With a dump and a TARGET the ledger is shown: what comes back exactly, what
-    within a bound, what would be lost.
+    SOURCE is an address or a dump. With a TARGET the ledger is shown: what comes back exactly, what within a bound,
+    what would be lost; of a sample of the records when SOURCE is no dump. Sizes and times are estimates, each with
+    its basis.
 
     \b
     Examples:
       vecport plan qdrant://localhost:6333 -c docs
       vecport plan ./docs.vecport postgresql://me@db/prod -c docs
+      vecport plan ./docs.vecport qdrant://localhost:6333 --emit-target-config qdrant.toml
     """
     from .. import render_facts
 

@@ -23,10 +23,7 @@ def _is_stdout(address: str) -> bool:
 @o.stack(
     o.collection(), o.selection, o.limit, o.source_options, o.batch_size, o.resources, o.shard_rows, o.profile,
     o.duplicates,
-    click.option("--overwrite", is_flag=True, help="Remove a dump, finished or not, that is there."),
-    o.require_snapshot,
-    click.option("--ignore-passport", is_flag=True, help="Take a collection that vecport filled as it stands."),
-    click.option("--take-over", is_flag=True, help="Break the lock of a dead writer in an object store."),
+    o.overwrite, o.require_snapshot, o.on_error, o.passports, o.take_over, o.guest,
 )  # fmt: skip
 def export(run: Run, source: str, dump: str, **options: Any) -> int:
     """Read a collection into a dump.
@@ -53,9 +50,9 @@ def export(run: Run, source: str, dump: str, **options: Any) -> int:
 @click.argument("target")
 @o.stack(
     o.collection("The collection to create; the dump's own name when left out."), o.target_options, o.if_exists,
-    o.settings, o.loss,
+    o.on_conflict, o.namespaces, o.settings, o.target_config, o.loss,
     click.option("--dry-run", is_flag=True, help="Make the plan and the ledger, write nothing."),
-    o.resources, o.limits,
+    o.resources, o.guest, o.limits,
 )  # fmt: skip
 def import_(run: Run, dump: str, target: str, **options: Any) -> int:
     """Restore a dump into a database.
@@ -83,8 +80,9 @@ def import_(run: Run, dump: str, target: str, **options: Any) -> int:
 @o.stack(
     click.option("--dump", metavar="FOLDER", help="Where the dump is kept; <collection>.vecport when left out."),
     o.collection("The collection to read."), o.target_collection, o.selection, o.limit, o.source_options,
-    o.target_options, o.batch_size, o.resources, o.shard_rows, o.duplicates, o.require_snapshot, o.if_exists,
-    o.settings, o.loss,
+    o.target_options, o.batch_size, o.resources, o.guest, o.shard_rows, o.profile, o.duplicates, o.overwrite,
+    o.require_snapshot, o.on_error, o.passports, o.take_over, o.if_exists, o.on_conflict, o.namespaces, o.settings,
+    o.target_config, o.loss, o.tolerance, o.limits,
 )  # fmt: skip
 def copy(run: Run, source: str, target: str, **options: Any) -> int:
     """Export, import and verify in one go.
