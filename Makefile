@@ -23,10 +23,10 @@ demo: $(READY)  ## Move a real collection from Chroma to Qdrant and Postgres and
 	@$(BIN)/vecport demo
 
 test: $(READY)  ## Run the tests, against real engines on loopback
-	$(BIN)/pytest -n 3 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 test-all: $(READY)  ## Run the long tests too
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 2
 
 lint: $(READY)  ## Check style
 	$(BIN)/ruff check .
