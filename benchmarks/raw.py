@@ -100,13 +100,19 @@ class Qdrant:
 
 
 class Chroma:
-    """chromadb's PersistentClient: ``add`` in, ``get`` by ids out."""
+    """chromadb's PersistentClient, or HttpClient for a server: ``add`` in, ``get`` by ids out."""
 
-    def __init__(self, folder: str, dim: int) -> None:
+    def __init__(self, address: str, dim: int) -> None:
         import chromadb
         from chromadb.config import Settings
 
-        self._client = chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+        settings = Settings(anonymized_telemetry=False)
+        place = address.removeprefix("chroma:")
+        if place.startswith("//"):
+            host, port = place.removeprefix("//").split(":")
+            self._client = chromadb.HttpClient(host, int(port), settings=settings)
+        else:
+            self._client = chromadb.PersistentClient(place, settings=settings)
 
     def send(self, prepared: list[tuple[list[str], np.ndarray, list[dict[str, Any]]]]) -> int:
         """Fill a new collection ``raw``; returns rows."""

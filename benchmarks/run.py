@@ -2,6 +2,7 @@
 
     python benchmarks/run.py --rows 200000 --dim 384
     python benchmarks/run.py --memory            # peak memory at 200k and 1M rows
+    python benchmarks/run.py --memory --connectors chroma-server
 
 Every measured step is a process of its own. Rows per second; the ratio is vecport's rate over the slower of the raw
 path and the writer. Peak memory is the resident size of the process and all its workers, sampled.
@@ -19,88 +20,87 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 import data
+import pyarrow as pa
 import raw
 
+from vecport.dump.dump import publish
+from vecport.dump.layout import cut_for
+from vecport.dump.manifest import Manifest, ShardEntry
+from vecport.dump.shard import ShardWriter
+from vecport.dump.store import Store, open_store
+from vecport.model.collection import Collection
+
 CONNECTORS = ("postgres", "qdrant", "chroma")
+#: A server too, whose memory is not that of the process which writes to it.
+PLACES = (*CONNECTORS, "chroma-server")
+
+
+def _write(c: Collection, pages: Iterable[pa.RecordBatch], store: Store) -> list[ShardEntry]:
+    """Write pages into the shards of a dump, row groups and shards as large as an export makes them."""
+    cut, entries, writer = cut_for(c), [], None
+    for page in pages:
+        for start in range(0, page.num_rows, cut.group_rows):
+            if writer is None:
+                writer = ShardWriter(store, 0, len(entries), c)
+            writer.write(page.slice(start, cut.group_rows))
+            if writer.rows >= cut.shard_rows:
+                entries.append(writer.close())
+                writer = None
+    if writer is not None:
+        entries.append(writer.close())
+    return entries
+
+
+def _store(folder: str) -> Store:
+    store = open_store(folder)
+    store.prepare()
+    return store
 
 
 def step_writer(rows: int, dim: int, folder: str) -> dict[str, Any]:
-    """Write pages that are in memory already into a dump."""
-    from vecport.dump.layout import cut_for
-    from vecport.dump.store import open_store
-    from vecport.operations.export_task import _Sink
-    from vecport.operations.progress import Silent
-
+    """Write pages that are in memory already into shards."""
     c = data.collection(dim, "cosine")
     pages = [data.page(c, b) for b in data.blocks(min(rows, 100_000), dim)]
-    cut = cut_for(c)
-    task = {"cut": [cut.group_rows, cut.shard_rows], "number": 0, "sequence": 0, "profile": "default", "resume": None}
-    store = open_store(folder)
-    store.prepare()
+    store = _store(folder)
     started = time.perf_counter()
-    sink = _Sink(task, store, collection=c, progress=Silent())
-    for p in pages:
-        sink.add(p, p.select(["namespace", "id"]), None, [])
-    sink.finish([])
-    sink.close()
-    return {"rows": sink.rows, "seconds": time.perf_counter() - started}
+    entries = _write(c, pages, store)
+    return {"rows": sum(e.rows for e in entries), "seconds": time.perf_counter() - started}
 
 
 def step_make(rows: int, dim: int, folder: str) -> dict[str, Any]:
-    """Make the dump that is imported, through the memory connector's place in the pipeline: pages to shards."""
-    from vecport.dump.dump import publish
-    from vecport.dump.layout import cut_for
-    from vecport.dump.manifest import Manifest, ShardEntry
-    from vecport.dump.store import open_store
-    from vecport.operations.export_task import _Sink
-    from vecport.operations.progress import Silent
-
+    """Make the dump that is imported."""
     c = data.collection(dim, "cosine")
-    cut = cut_for(c)
-    task = {"cut": [cut.group_rows, cut.shard_rows], "number": 0, "sequence": 0, "profile": "default", "resume": None}
-    store = open_store(folder)
-    store.prepare()
-    sink = _Sink(task, store, collection=c, progress=Silent())
-    for b in data.blocks(rows, dim):
-        p = data.page(c, b)
-        sink.add(p, p.select(["namespace", "id"]), None, [])
-    sink.finish([])
-    sink.close()
-    entries = tuple(ShardEntry.from_json(s["entry"]) for s in sink.written)
+    store = _store(folder)
+    entries = tuple(_write(c, (data.page(c, b) for b in data.blocks(rows, dim)), store))
     source = {"system": "benchmark", "consistency": {"kind": "file"}}
     publish(store, Manifest(c, entries, "bench", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z",
                             {"name": "benchmark"}, source, {}, True))  # fmt: skip
-    store.delete_tree(".vecport")
-    return {"rows": sink.rows, "seconds": 0.0}
+    return {"rows": sum(e.rows for e in entries), "seconds": 0.0}
 
 
 def _raw(name: str, address: str, dim: int) -> Any:
-    return {"postgres": raw.Postgres, "qdrant": raw.Qdrant, "chroma": raw.Chroma}[name](
-        address.removeprefix("chroma:"), dim
-    )
+    return {"postgres": raw.Postgres, "qdrant": raw.Qdrant}.get(name, raw.Chroma)(address, dim)
 
 
 def step_raw_send(name: str, address: str, rows: int, dim: int) -> dict[str, Any]:
-    """Send rows that are in memory already with the official client."""
-    client = _raw(name, address, dim)
+    """Send rows that are in memory already with the official client, from importing and opening it on."""
     prepared = [(b["ids"], b["vectors"], raw.payloads(b)) for b in data.blocks(rows, dim)]
     started = time.perf_counter()
-    sent = client.send(prepared)
+    sent = _raw(name, address, dim).send(prepared)
     return {"rows": sent, "seconds": time.perf_counter() - started}
 
 
 def step_raw_fetch(name: str, address: str, dim: int, collection: str) -> dict[str, Any]:
-    """Fetch all rows with the official client."""
-    client = _raw(name, address, dim)
+    """Fetch all rows with the official client, from importing and opening it on."""
     started = time.perf_counter()
-    rows = client.fetch(collection)
+    rows = _raw(name, address, dim).fetch(collection)
     return {"rows": rows, "seconds": time.perf_counter() - started}
 
 
@@ -153,6 +153,12 @@ def engine(name: str, folder: Path) -> Iterator[str]:
     """Start the real engine; gives its address."""
     if name == "chroma":
         yield f"chroma:{folder / 'chroma'}"
+        return
+    if name == "chroma-server":
+        from vecport.testing.engines.chroma import ChromaEngine
+
+        with ChromaEngine(folder / "chroma") as server:
+            yield server.address
         return
     if name == "postgres":
         from vecport.testing.engines.postgres import PostgresEngine
@@ -240,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--connectors", default=",".join(CONNECTORS))
+    parser.add_argument("--connectors", default=",".join(CONNECTORS), help=f"of {', '.join(PLACES)}")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--sizes", default="200000,1000000")

@@ -39,10 +39,12 @@ class Projection:
     rules: MetadataRules
     _forbidden: re.Pattern[str] | None = field(init=False)
     _total: bool = field(init=False)
-    _marks: frozenset[str] | None = field(init=False)
+    _marks: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._marks = _marks(self.rules)
+        marks = _marks(self.rules)
+        # One pass over the texts for all of them.
+        self._marks = None if marks is None else "|".join(map(re.escape, sorted(marks)))
         self._total = self.rules.exact >= frozenset(VALUE_KINDS) and self.rules.survives is None
         self._forbidden = re.compile(self.rules.forbidden_keys) if self.rules.forbidden_keys else None
 
@@ -70,7 +72,7 @@ class Projection:
         """
         if self._marks is None:
             return False
-        return not any(pc.any(pc.match_substring(metadata, mark)).as_py() for mark in self._marks)
+        return not pc.any(pc.match_substring_regex(metadata, self._marks)).as_py()
 
     def describe(self, key: str, kind: str) -> str:
         """What stands in the target instead of such a value, in a few words."""

@@ -223,8 +223,9 @@ def refuse_if_open_here(folder: Path) -> None:
 
 def _open_here(folder: str | os.PathLike[str]) -> list[Any]:
     """Settings of the Chroma systems of this process that have the folder open."""
-    shared = sys.modules.get("chromadb.api.shared_system_client")
-    systems: dict[str, Any] = shared.SharedSystemClient._identifier_to_system if shared else {}
+    # Without the class the module is still being imported, and nobody has opened anything yet.
+    shared = getattr(sys.modules.get("chromadb.api.shared_system_client"), "SharedSystemClient", None)
+    systems: dict[str, Any] = shared._identifier_to_system if shared else {}
     persistent = [s.settings for s in list(systems.values()) if s.settings.is_persistent]
     return [s for s in persistent if _same(s.persist_directory, folder)]
 

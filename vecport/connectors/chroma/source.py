@@ -8,6 +8,7 @@ when others are deleted meanwhile.
 from __future__ import annotations
 
 import json
+import struct
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -265,20 +266,16 @@ class ChromaSource(Source):
         assert field.dim is not None
         if not ids:
             return np.empty((0, field.dim), np.float32)
-        try:
-            wide = np.asarray(embeddings)
-        except ValueError:
-            # Rows of several lengths.
-            wide = np.empty(0)
-        if wide.shape != (len(ids), field.dim) or wide.dtype.kind != "f":
+        wide = _doubles(embeddings, field.dim)
+        if wide is None or wide.shape != (len(ids), field.dim):
             raise IntegrityError(
                 f"Chroma gave vectors that are not {field.dim} numbers each",
                 why="a record of this answer has no vector, or one of another dimension",
             )
         narrow = wide.astype(np.float32)
         if self._vectors_are_text:
-            _settle_ties(narrow, wide.astype(np.float64, copy=False))
-        elif not np.array_equal(narrow, wide, equal_nan=True):
+            _settle_ties(narrow, wide)
+        elif not (np.array_equal(narrow, wide) or np.array_equal(narrow, wide, equal_nan=True)):
             raise IntegrityError("Chroma gave a vector that is not of float32")
         return narrow
 
@@ -341,7 +338,12 @@ class ChromaFolderSource(ChromaSource):
 
     def _open(self) -> Any:
         if self._copy is None:
-            self._copy = folder.take_copy(folder.find(self._place.path), self._name)
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="chroma") as pool:
+                coming = pool.submit(folder.take_copy, folder.find(self._place.path), self._name)
+                # It takes a second, and the copy waits for the disk.
+                import chromadb  # noqa: F401
+
+                self._copy = coming.result()
         return clients.open_folder(self._copy.path, self._place)
 
     def _version(self) -> str:
@@ -433,6 +435,19 @@ def _without(ids: list[str], found: Sequence[str]) -> list[str]:
         return []
     there = set(found)
     return [id for id in ids if id not in there]
+
+
+def _doubles(rows: Any, dim: int) -> npt.NDArray[np.float64] | None:
+    """Vectors as the client gives them, as (rows, dim) float64; None where they are not ``dim`` numbers each."""
+    if isinstance(rows, np.ndarray):
+        return rows.astype(np.float64, copy=False) if rows.dtype.kind == "f" else None
+    # NumPy takes several times as long for lists of lists.
+    row = struct.Struct(f"{dim}d")
+    try:
+        packed = b"".join([row.pack(*numbers) for numbers in rows])
+    except (struct.error, TypeError):
+        return None
+    return np.frombuffer(packed, np.float64).reshape(-1, dim)
 
 
 def _settle_ties(narrow: npt.NDArray[np.float32], wide: npt.NDArray[np.float64]) -> None:
