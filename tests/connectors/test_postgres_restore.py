@@ -438,7 +438,7 @@ def test_names_and_labels_of_a_dump_are_only_text(text: str, canary: None) -> No
     ],
 )
 def test_a_definition_outside_the_grammar_is_refused(kind: str, definition: Any, canary: None) -> None:
-    refused('"public"."hostile"', {"types": {'"public"."hostile"': definition}}, "")
+    refused('"public"."hostile"', {"types": {'"public"."hostile"': definition}}, "hostile|identifier|U.0000")
 
 
 @pytest.mark.parametrize(
