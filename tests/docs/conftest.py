@@ -18,6 +18,7 @@ import pytest
 import vecport
 from vecport.demo import sample
 from vecport.demo.places import fill_chroma
+from vecport.testing.bench import engine_missing
 from vecport.testing.engines import ChromaEngine, PostgresEngine, QdrantEngine
 
 from .pages import ROOT
@@ -168,6 +169,13 @@ PLACES: dict[str, Callable[[Scene, Stock], None]] = {
     "postgres": _postgres,
     "s3": _s3,
 }
+
+
+@pytest.fixture
+def zsh() -> None:
+    """For tests that run zsh."""
+    if shutil.which("zsh") is None:
+        engine_missing("zsh is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def test_addresses_are_put_in_and_taken_out(tmp_path: Path, monkeypatch: pytest.
     assert differences(page, outcomes) == []
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.usefixtures("zsh")
 def test_zsh_stumbles_where_quotes_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     path = tmp_path / "page.md"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +44,7 @@ def test_page_does_what_it_says(path: Path, scene: Scene, stock: Stock) -> None:
     assert not found, "\n\n".join(found)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.usefixtures("zsh")
 def test_tour_runs_in_zsh(scene: Scene, stock: Stock) -> None:
     page = read(ROOT / "README.md")
     with ExitStack() as stack:
@@ -55,7 +54,7 @@ def test_tour_runs_in_zsh(scene: Scene, stock: Stock) -> None:
     assert not found, "\n\n".join(found)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.usefixtures("zsh")
 def test_zsh_reads_every_command_as_bash_does(tmp_path: Path, scene: Scene) -> None:
     """With EXTENDED_GLOB, a ``#`` or ``^`` outside quotes means something else there."""
     seen = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,20 @@ def vecport(*arguments: str | Path, **environment: str) -> Ran:
     command = ["vecport", *map(str, arguments)]
     env = {**os.environ, **environment}
     return Ran(subprocess.run(command, capture_output=True, text=True, env=env, timeout=120))
+
+
+def vecport_of_a_plain_user(*arguments: str | Path) -> Ran:
+    """The same without root's power to write where modes forbid it."""
+    command = [sys.executable, "-m", "vecport.cli", *map(str, arguments)]
+    drop = _drop_root_powers if os.geteuid() == 0 else None
+    return Ran(subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=drop))
+
+
+def _drop_root_powers() -> None:
+    libc, drop_from_bounding_set = ctypes.CDLL(None), 24
+    for overriding_modes in (1, 2):
+        if libc.prctl(drop_from_bounding_set, overriding_modes, 0, 0, 0):
+            os._exit(97)
 
 
 def assert_refused(ran: Ran, code: int, *words: str) -> None:
@@ -164,11 +180,22 @@ def test_a_target_with_another_dimension_or_metric_is_refused(
 
 
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root writes everywhere")
     (tmp_path / "ro").mkdir(mode=0o500)
     source = rows(tmp_path / "r.jsonl", record("x"))
-    assert_refused(vecport("export", f"jsonl:{source}", tmp_path / "ro" / "dump"), 12)
+    ran = vecport_of_a_plain_user("export", f"jsonl:{source}", tmp_path / "ro" / "dump")
+    assert_refused(ran, 12, str(tmp_path / "ro"))
+    assert list((tmp_path / "ro").iterdir()) == []
+    assert vecport_of_a_plain_user("export", f"jsonl:{source}", tmp_path / "dump").code == 0
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, dump: Path) -> None:
+    place = tmp_path / "c"
+    assert vecport("import", dump, f"chroma:{place}", "-c", "papers").code == 0
+    for unreadable in (place / "chroma.sqlite3", place):
+        unreadable.chmod(0)
+        assert_refused(vecport_of_a_plain_user("export", f"chroma:{place}", tmp_path / "out"), 12, str(place))
+        unreadable.chmod(0o700)
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_folder_that_is_no_dump_is_not_found(tmp_path: Path) -> None:

@@ -114,21 +114,30 @@ def find(text: str) -> Path:
     path = Path(text)
     if is_chroma(path):
         return path
-    if not path.exists():
+    if not os.path.exists(path):
         raise NotFound(
             f"there is no folder {text!r}",
             why="the address names a folder of this machine",
             safe="nothing was created",
             next="check the path; a server's address begins with chroma://",
         )
-    if (path / DATABASE).exists() and not os.access(path / DATABASE, os.R_OK):
-        raise AuthenticationFailed(f"{path / DATABASE} may not be read", why="this user has no permission for it")
+    barred = _barred(path)
+    if barred is not None:
+        raise AuthenticationFailed(f"{barred} may not be read", why="this user has no permission for it")
     hint = f"the folder of a Chroma database holds a file {DATABASE}"
     if path.name == DATABASE:
         hint = f"name the folder, not the file: chroma:{path.parent}"
     elif (path / "chroma-collections.parquet").exists():
         hint = "it was written by Chroma 0.3, in a format that Chroma itself no longer reads"
     raise NotFound(f"{text!r} is no Chroma folder", why=hint, safe="nothing was created or changed")
+
+
+def _barred(path: Path) -> Path | None:
+    """The folder or its database, if modes forbid this user to read it."""
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        return path
+    database = path / DATABASE
+    return database if database.exists() and not os.access(database, os.R_OK) else None
 
 
 def take_copy(folder: Path, collection: str | None) -> FolderCopy:
