@@ -19,6 +19,20 @@ from .records import Array, batch_of, ragged_batch, vectors_of
 SHARD = "part-00000-00000.parquet"
 
 
+class Heard:
+    """A ``Report`` that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps: list[tuple[int, int | None, str, str]] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        self.steps.append((done, total, unit, step))
+
+
 class Writing:
     """A target's life: prepare, write, finish, and what must never be touched."""
 
@@ -286,6 +300,26 @@ class Writing:
             target.write(batch_of(records, made), Mark(SHARD, 0))
             target.finish(plan.passport)
             target.finish(plan.passport)
+        bench.expect(made, records)
+
+    def test_what_a_target_tells_can_be_shown(self, bench: Bench) -> None:
+        made = bench.collection()
+        records = bench.records(made, 60)
+        plan = bench.plan(made, records)
+        heard = Heard()
+        with bench.target(made.name) as target:
+            target.report = heard
+            target.prepare(plan)
+            target.attach(plan)
+            target.write(batch_of(records, made), Mark(SHARD, 0))
+            target.link()
+            target.finish(plan.passport)
+        assert all(type(note) is str and note.strip() for note in heard.notes), heard.notes
+        for done, total, unit, step in heard.steps:
+            assert unit.strip(), "it does not say what is counted"
+            assert type(step) is str
+            assert done >= 0
+            assert total is None or total >= 0
         bench.expect(made, records)
 
     def test_the_passport_comes_back(self, bench: Bench) -> None:
