@@ -259,7 +259,9 @@ class QdrantTarget(Target):
             if status == "Grey" and not nudged:
                 self._backend.nudge(self._name)
                 nudged = True
-            seen = (info.indexed_vectors_count, info.segments_count, deferred, queued)
+            done, total = info.indexed_vectors_count, settings.vector_count(info)
+            self.report.reached(done, total, "vectors", _waits_for(status, deferred, queued))
+            seen = (done, info.segments_count, deferred, queued)
             if seen != progress:
                 progress, deadline = seen, time.monotonic() + self._settle_seconds
             if time.monotonic() >= deadline:
@@ -273,6 +275,11 @@ class QdrantTarget(Target):
                 safe="they are stored",
                 next="run the same import again later",
             )
+        self.report.note(
+            f"collection {self._name!r} is not settled ({_waits_for(status, deferred, queued)}) and its index did not"
+            f" grow for {self._settle_seconds:g} s: {done:,} of about {total:,} vectors are indexed; the server goes"
+            " on, and searches are slower until it is green"
+        )
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -296,3 +303,13 @@ class QdrantTarget(Target):
             with contextlib.suppress(VecportError):
                 load.end(self._backend, self._name, {}, load.CLOSE_SECONDS)
         self._backend.close()
+
+
+def _waits_for(status: str, deferred: int, queued: int) -> str:
+    """What ``finish`` waits for, in a few words."""
+    waits = [f"status {status.lower()}"]
+    if queued:
+        waits.append(f"{queued:,} updates queued")
+    if deferred:
+        waits.append(f"{deferred:,} records hidden")
+    return ", ".join(waits)
