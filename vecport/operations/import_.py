@@ -20,6 +20,7 @@ from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.passport import Passport
+from . import rejects
 from .duck import Duck
 from .import_plan import Choices, ImportPlan, capabilities_of, import_id_for, make_plan
 from .import_state import ImportState
@@ -158,6 +159,8 @@ def import_(
         dump=opened, target=place, import_id=import_id_for(opened, place), choices=choices,
         workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}), progress=progress, stop=stop or Stop(),
     )  # fmt: skip
+    if left_out := rejects.left_out(opened.manifest.source):
+        job.note(left_out)
     with place.open_target(job.stop) as session:
         session.report = job
         plan = make_plan(opened, place, import_id=job.import_id, choices=choices, session=session)

@@ -75,6 +75,19 @@ def write(store: Store, rejects: Sequence[Reject]) -> dict[str, Any] | None:
     return {"path": REJECTS, "rows": len(rejects), "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
+def left_out(source: Mapping[str, Any]) -> str | None:
+    """What a user of a dump has to know of records that are not in it; None when there are none.
+
+    Args:
+        source: as the manifest has it; from a stranger.
+    """
+    count = source["consistency"].get("rejected")
+    if type(count) is not int or count < 1:
+        return None
+    records, are, them = ("record", "is", "it") if count == 1 else ("records", "are", "them")
+    return f"{count:,} {records} could not be read at the source and {are} not in this dump: {REJECTS} names {them}"
+
+
 def fault(store: Store, source: Mapping[str, Any]) -> str | None:
     """What is wrong with the file of rejects of a finished dump; None when it is what the manifest says.
 
@@ -82,9 +95,12 @@ def fault(store: Store, source: Mapping[str, Any]) -> str | None:
         store: of the dump.
         source: as the manifest has it; from a stranger.
     """
-    facts = source.get("rejects")
-    if facts is None:
+    facts, count = source.get("rejects"), source["consistency"].get("rejected")
+    if facts is None and count is None:
         return f"the manifest does not name {REJECTS}" if store.exists(REJECTS) else None
+    named = facts.get("rows") if isinstance(facts, Mapping) else None
+    if named != count:
+        return f"the manifest counts {count!r} records that could not be read, and {named!r} in {REJECTS}"
     size = store.size(REJECTS)
     if size is None:
         return f"{REJECTS} is missing"
