@@ -14,6 +14,7 @@ from ..dump.layout import REJECTS
 from ..dump.manifest import ShardEntry
 from ..dump.store import Store
 from ..errors import IntegrityError
+from ..limits import MAX_REJECTS
 from ..model import canonical
 from ..model.collection import Collection
 from .reconcile import held_keys
@@ -37,6 +38,25 @@ def refusal(rejects: Sequence[Reject], where: str) -> IntegrityError:
         "the source was not changed, and no manifest was written",
         f"mend the source; or leave such records out: --on-error quarantine names each in {REJECTS} and exits 4",
     )
+
+
+def check_count(count: int, where: str) -> None:
+    """Stop an export that has more rejects than it may hold.
+
+    Args:
+        count: found so far.
+        where: the source, as it may be shown.
+
+    Raises:
+        IntegrityError: there are more than ``limits.MAX_REJECTS``.
+    """
+    if count > MAX_REJECTS:
+        raise IntegrityError(
+            f"{where}: more than {MAX_REJECTS:,} records cannot be read",
+            f"an export names at most so many in {REJECTS} (MAX_REJECTS), which it holds in memory until its end",
+            "the source was not changed, and no manifest was written",
+            "mend the source, as by building its index anew; or export parts of it: --where, --namespace",
+        )
 
 
 def settle(
