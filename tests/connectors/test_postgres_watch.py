@@ -18,7 +18,7 @@ from vecport.connectors.postgres.connect import conninfo, parameters
 from vecport.connectors.secrets import Secret
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
-from vecport.testing.cases_writing import Heard
+from vecport.testing.heard import Heard
 
 ROWS = 4_000
 

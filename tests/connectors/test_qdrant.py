@@ -88,9 +88,9 @@ from vecport.errors import (
 from vecport.model import canonical
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
-from vecport.testing.cases_writing import Heard
 from vecport.testing.engines import QdrantEngine
 from vecport.testing.engines.base import free_port
+from vecport.testing.heard import Heard
 
 # ---- vectors ----
 

@@ -14,23 +14,10 @@ from ..model import ids
 from ..model.collection import Collection, Field, VectorField
 from ..model.passport import Passport
 from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, refused, seen
+from .heard import Heard
 from .records import Array, batch_of, ragged_batch, vectors_of
 
 SHARD = "part-00000-00000.parquet"
-
-
-class Heard:
-    """A ``Report`` that remembers."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.steps: list[tuple[int, int | None, str, str]] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
-        self.steps.append((done, total, unit, step))
 
 
 class Writing:
