@@ -9,6 +9,9 @@ from dataclasses import dataclass, fields, replace
 
 from .errors import IntegrityError, UsageError
 
+#: Records that an export may leave out as unreadable. They are held in memory until its end, in every worker too.
+MAX_REJECTS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vecport.dump.layout import FORMAT, MANIFEST, shard_path
+from vecport.dump.layout import FORMAT, MANIFEST, REJECTS, shard_path
 from vecport.dump.shard import FOOTER_KEY, footer_text
 from vecport.model import hashes
 from vecport.model.batch import group_schema, page_schema
@@ -45,7 +45,16 @@ REFUSED, LATER = ("IntegrityError", 13), ("NotRepresentable", 14)
 
 def bad_dumps() -> list[Dump]:
     """All of them, in order of their names."""
-    made = [*_files(), *_manifest_bytes(), *_manifest_values(), *_paths(), *_schemas(), *_records(), *_bombs()]
+    made = [
+        *_files(),
+        *_rejects(),
+        *_manifest_bytes(),
+        *_manifest_values(),
+        *_paths(),
+        *_schemas(),
+        *_records(),
+        *_bombs(),
+    ]
     return sorted(made, key=lambda d: d.name)
 
 
@@ -96,6 +105,30 @@ def _files() -> Iterator[Dump]:
     entry = dataclasses.replace(entry_of(data, [group], BASE), sha256=hashlib.sha256(broken).hexdigest())
     yield dump("page-damaged", "A page that does not fit its own checksum, in a file that fits the manifest's.",
                {SHARD: bytes(broken), MANIFEST: make_manifest(BASE, [entry]).to_bytes()}, "records")  # fmt: skip
+
+
+def _rejects() -> Iterator[Dump]:
+    """Files of rejects that are not what the manifest says, and manifests that say two things of them."""
+    raw = b'{"id":"c","namespace":"","reason":"its vector is lost"}\n'
+    file = {"path": REJECTS, "rows": 1, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+
+    def made(rejected: int | None, named: Json | None) -> dict[str, bytes]:
+        counted = {} if rejected is None else {"rejected": rejected}
+        source = {"system": "corpus", "consistency": {"kind": "file", **counted}}
+        manifest = {"source": source if named is None else {**source, "rejects": named}, "complete": False}
+        return forged(BASE, [base_group()], manifest=manifest)
+
+    there = {REJECTS: raw}
+    for name, about, files in (
+        ("missing", "The file of rejects is not there.", made(1, file)),
+        ("other", "The file of rejects names another record.", made(1, file) | {REJECTS: raw.replace(b'"c"', b'"d"')}),
+        ("longer", "One byte behind the file of rejects.", made(1, file) | {REJECTS: raw + b"\n"}),
+        ("unnamed", "A file of rejects that the manifest does not name.", made(None, None) | there),
+        ("uncounted", "A file of rejects, and no count of them.", made(None, file) | there),
+        ("only-counted", "A count of rejects, and no file of them.", made(1, None)),
+        ("other-count", "Two rejects are counted, and one is in the file.", made(2, file) | there),
+    ):
+        yield dump(f"rejects-{name}", about, files, "files", names=REJECTS)
 
 
 def _bytes_of(data: bytes) -> Json:

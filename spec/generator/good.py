@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from vecport.dump.layout import REJECTS
 from vecport.model import canonical
 from vecport.model.collection import Bound, Collection, Field, VectorField
 from vecport.testing.records import Record, Sparse
@@ -55,7 +57,7 @@ def simple(name: str, about: str, id_kind: str, texts: list[str]) -> Dump:
 
 def good_dumps() -> list[Dump]:
     """All of them, in order of their names."""
-    made = [*_small(), *_vectors(), *_ids(), _metadata(), _typed(), _sharded(), _partial(), _future()]
+    made = [*_small(), *_vectors(), *_ids(), _metadata(), _typed(), _sharded(), _partial(), _rejects(), _future()]
     return sorted(made, key=lambda d: d.name)
 
 
@@ -242,6 +244,21 @@ def _partial() -> Dump:
     record = Record("a", {"": f32(1, 0)}, {"color": "red"}, namespace="a")
     return written("partial", "A selection of a live source: no whole copy, and it says so.", c, {(0, 0): [[record]]},
                    manifest=manifest)  # fmt: skip
+
+
+def _rejects() -> Dump:
+    lines = [
+        {"id": "b", "namespace": "", "reason": "its vector is lost"},
+        {"id": "z\u00fc", "namespace": "n", "reason": "its vector is lost"},
+    ]
+    raw = b"".join(canonical.dumpb(line) + b"\n" for line in lines)
+    file = {"path": REJECTS, "rows": 2, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    consistency = {"kind": "snapshot", "count_before": 3, "count_after": 3, "rejected": 2}
+    source = {"system": "corpus", "version": "1.0", "collection": "docs", "consistency": consistency, "rejects": file}
+    about = "Two of three records could not be read: they are named and not there, and the dump is not complete."
+    dump = written("rejects", about, Collection("docs", vectors=sole()), {(0, 0): [[Record("a", {"": f32(1, 0)})]]},
+                   manifest={"source": source, "complete": False})  # fmt: skip
+    return Dump(dump.name, dump.about, dump.files | {REJECTS: raw}, dump.manifest)
 
 
 def _future() -> Dump:

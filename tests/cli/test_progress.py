@@ -91,6 +91,53 @@ class TestMeter:
         assert meter.read().rows == 4000
 
 
+class TestWorkOfTheDatabase:
+    """An index is built by the database, in steps that count other things than records."""
+
+    def test_the_rate_and_the_time_left_are_those_of_the_step(self, clock: Clock, meter: Meter) -> None:
+        meter.phase("index", None)
+        for second in range(4):
+            meter.reached(second * 100, 300, "blocks", "docs_hnsw: scanning")
+            clock.now += 1
+        meter.reached(0, 1_000, "rows", "docs_hnsw: loading tuples")
+        clock.now += 2
+        meter.reached(100, 1_000, "rows", "docs_hnsw: loading tuples")
+        reading = meter.read()
+        assert (reading.rows, reading.total, reading.unit) == (100, 1_000, "rows")
+        assert reading.rate == pytest.approx(50)
+        assert describe(reading) == "index: docs_hnsw: loading tuples, 100 of 1,000 rows, 50 rows/s, 18 s left"
+        assert figures(reading) == "docs_hnsw: loading tuples  100 / 1,000  50 rows/s  18 s left"
+
+    def test_a_step_without_figures_is_named(self, meter: Meter) -> None:
+        meter.phase("index", None)
+        meter.reached(0, None, "rows", "waiting for writers")
+        assert describe(meter.read()) == "index: waiting for writers"
+
+    def test_the_same_figure_again_is_a_stall(self, clock: Clock, meter: Meter) -> None:
+        meter.phase("index", None)
+        for _ in range(60):
+            meter.reached(7, 9, "vectors", "")
+            clock.now += 1
+        assert "nothing moved for 1 min 00 s" in describe(meter.read())
+
+    def test_the_next_phase_counts_records(self, meter: Meter) -> None:
+        meter.phase("index", None)
+        meter.reached(7, 9, "vectors", "optimizing")
+        meter.phase("count", None)
+        assert describe(meter.read()) == "count"
+
+    def test_blocks_are_not_called_records_at_the_end(self, clock: Clock, meter: Meter) -> None:
+        stream = io.StringIO()
+        heard = Plain(stream, NO_SECRETS, every=FOREVER, meter=meter)
+        heard.phase("index")
+        heard.reached(5, 9, "blocks", "scanning \x1b[2J")
+        heard.tick()
+        clock.now += 5
+        heard.phase("count")
+        heard.close()
+        assert stream.getvalue().splitlines() == ["index", "index: scanning \\x1b[2J, 5 of 9 blocks", "count"]
+
+
 def work(heard: Any, clock: Clock) -> None:
     """An operation as a listener sees it."""
     heard.phase("list")
@@ -159,7 +206,7 @@ class TestJson:
         assert {e["schema"] for e in events} == {"vecport.progress/1"}
         assert events[-1] | {"schema": ""} == {
             "schema": "", "event": "progress", "phase": "read", "rows": 40_000, "total": 100_000, "rate": 8000.0,
-            "eta_seconds": 7.5, "durable": "data/part-00000-00002.parquet",
+            "eta_seconds": 7.5, "durable": "data/part-00000-00002.parquet", "unit": "records", "step": None,
         }  # fmt: skip
 
 

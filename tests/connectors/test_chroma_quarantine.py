@@ -262,11 +262,16 @@ def test_the_file_of_an_interrupted_run_does_not_outlive_its_reason(tmp_path: Pa
     store = open_store(tmp_path)
     facts = rejects.write(store, [Reject("", "a", "x")])
     assert facts is not None
-    assert rejects.fault(store, {"rejects": facts}) is None
-    assert rejects.fault(store, {"rejects": "x"}) == "rejects.jsonl is not the file that the manifest names"
+    one: dict[str, Any] = {"consistency": {"kind": "file", "rejected": 1}}
+    assert rejects.fault(store, {**one, "rejects": facts}) is None
+    for odd in ("x", [1], {}, {**facts, "rows": 2}):
+        assert "1 records that could not be read" in str(rejects.fault(store, {**one, "rejects": odd}))
+    for other in ({"bytes": "1"}, {"bytes": facts["bytes"] + 1}, {"sha256": "0" * 64}, {"sha256": None}):
+        found = rejects.fault(store, {**one, "rejects": {**facts, **other}})
+        assert found == "rejects.jsonl is not the file that the manifest names"
     assert rejects.write(store, []) is None
     assert list(tmp_path.iterdir()) == []
-    assert rejects.fault(store, {}) is None
+    assert rejects.fault(store, {"consistency": {"kind": "file"}}) is None
 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "folder"])
@@ -282,4 +287,4 @@ def test_what_is_no_plain_file_is_no_file_of_rejects(tmp_path: Path, what: str) 
     else:
         place.symlink_to(tmp_path / "elsewhere")
     with contextlib.suppress(IntegrityError):
-        assert rejects.fault(store, {"rejects": facts}) is not None
+        assert rejects.fault(store, {"consistency": {"rejected": 1}, "rejects": facts}) is not None

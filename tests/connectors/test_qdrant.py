@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import random
+import re
 import socket
 import sqlite3
 import struct
@@ -89,6 +90,7 @@ from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.engines import QdrantEngine
 from vecport.testing.engines.base import free_port
+from vecport.testing.heard import Heard
 
 # ---- vectors ----
 
@@ -1037,6 +1039,56 @@ def test_finish_waits_nudges_and_reports() -> None:
     hidden.update_queue.deferred_points = 4
     with pytest.raises(Unavailable, match="4 records are not visible"):
         QdrantTarget(Script([], [hidden]), "c", settle_seconds=0.1).finish({})
+
+
+def test_finish_tells_how_far_the_index_is() -> None:
+    steps = [
+        facts(status=pb.Yellow, points_count=40, indexed_vectors_count=10),
+        facts(status=pb.Yellow, points_count=40, indexed_vectors_count=30),
+        facts(points_count=40, indexed_vectors_count=40),
+    ]
+    steps[1].update_queue.length = 2
+    target = QdrantTarget(Script([], [facts(), *steps]), "c")
+    target.report = heard = Heard()
+    target.finish({})
+    assert heard.steps == [
+        (10, 40, "vectors", "status yellow"), (30, 40, "vectors", "status yellow, 2 updates queued"),
+    ]  # fmt: skip
+    assert heard.notes == []
+
+
+def test_vectors_of_all_names_are_counted() -> None:
+    info = facts(points_count=7)
+    info.config.params.sparse_vectors_config.map["terms"].SetInParent()
+    assert settings.vector_count(info) == 14
+    info.config.params.ClearField("vectors_config")
+    assert settings.vector_count(info) == 7
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(pb.Yellow, r"\(status yellow\)"), (pb.Grey, r"\(status grey\)"), (pb.Green, "3 updates queued")],
+)
+def test_an_index_that_is_left_unfinished_is_a_note(status: Any, says: str) -> None:
+    left = facts(status=status, points_count=40, indexed_vectors_count=12)
+    left.update_queue.length = 3 if status == pb.Green else 0
+    target = QdrantTarget(Script([], [left]), "c", settle_seconds=0.05)
+    target.report = heard = Heard()
+    target.finish({})
+    (note,) = heard.notes
+    assert re.search(says, note)
+    assert "did not grow for 0.05 s: 12 of about 40 vectors are indexed" in note
+
+
+def test_a_collection_that_is_green_has_nothing_to_tell(place: Place, name: str) -> None:
+    c = collection(name)
+    heard = Heard()
+    with CONNECTOR.open_target(place, name) as target:
+        target.report = heard
+        target.prepare(TargetPlan(collection=c, rows=2))
+        target.write(page(c, ["1", "2"]), MARK)
+        target.finish({})
+    assert (heard.steps, heard.notes) == ([], [])
 
 
 def test_write_that_is_only_queued_is_not_acknowledged(server: ServerBackend) -> None:

@@ -496,15 +496,16 @@ def test_application_that_writes_through_the_import_keeps_its_newer_rows(
     }
 
 
-def test_skip_is_refused_where_a_server_would_replace_all_the_same(place: Place, name: str) -> None:
+@pytest.mark.parametrize("choice", ["skip", "fail"])
+def test_no_choice_is_offered_where_a_server_would_replace_all_the_same(place: Place, name: str, choice: str) -> None:
     with CONNECTOR.open_target(place, name) as target:
         assert isinstance(target, QdrantTarget)
         target._backend.skips = False
-        with pytest.raises(UsageError, match="--on-conflict skip"):
-            target.prepare(TargetPlan(collection=collection(name), rows=0, on_conflict="skip"))
+        with pytest.raises(UsageError, match=f"--on-conflict {choice}"):
+            target.prepare(TargetPlan(collection=collection(name), rows=0, on_conflict=choice))
         assert target.describe() is None
         with pytest.raises(VecportError, match="on-conflict"):
-            target.prepare(TargetPlan(collection=collection(name), rows=0, on_conflict="fail"))
+            target.prepare(TargetPlan(collection=collection(name), rows=0, on_conflict="merge"))
 
 
 def test_local_folder_gives_its_metadata_and_no_settings_that_nobody_chose(

@@ -89,6 +89,13 @@ def test_bad_manifests_do_not_fit_where_a_schema_can_say_so() -> None:
     assert fits == BEYOND_A_SCHEMA
 
 
+@pytest.mark.parametrize("name", ["rejects-uncounted", "rejects-only-counted"])
+def test_rejects_and_their_count_stand_together(name: str) -> None:
+    found = faults("manifest.schema.json", json.loads((CORPUS / "bad" / name / "manifest.json").read_bytes()))
+    assert len(found) == 1, found
+    assert "rejects" in found[0]
+
+
 def test_the_schemas_name_what_the_code_names() -> None:
     """Every list of names is the code's own; whoever adds one to the code is told here."""
     vector = SCHEMAS["collection.schema.json"]["$defs"]["vector"]["properties"]

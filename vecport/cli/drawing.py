@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .listeners import OPENING, Quiet, describe
-from .meter import Meter, Reading
+from .meter import RECORDS, Meter, Reading
 from .sheet import BAD, GOOD, MARK, QUIET, console
 from .text import Redactor, records, safe, show_rate, show_time
 
@@ -42,6 +42,10 @@ class Drawing(Quiet):
         """Count."""
         self._meter.advance(rows)
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Take note."""
+        self._meter.reached(done, total, unit, step)
+
     def durable(self, what: str) -> None:
         """Remember."""
         self._meter.durable(what)
@@ -60,8 +64,9 @@ class Drawing(Quiet):
             self._console.print(Text.assemble(("✗ ", BAD), safe(describe(reading))), soft_wrap=True)
 
     def _ended(self, reading: Reading) -> None:
-        what = f": {records(reading.rows)}" if reading.rows else ""
-        rate = show_rate(reading.new_rows, reading.phase_seconds)
+        counted = reading.unit == RECORDS
+        what = f": {records(reading.rows)}" if reading.rows and counted else ""
+        rate = show_rate(reading.new_rows, reading.phase_seconds) if counted else ""
         line = Text.assemble(("✓ ", GOOD), f"{safe(reading.phase)}{what} in {show_time(reading.phase_seconds)}")
         if rate:
             line.append(f" ({rate})", style=QUIET)
@@ -73,7 +78,7 @@ class Drawing(Quiet):
         cells: list[RenderableType] = [self._spinner, Text(safe(reading.phase or OPENING))]
         if reading.total:
             cells.append(ProgressBar(total=reading.total, completed=min(reading.rows, reading.total), width=24))
-        cells.append(Text(figures(reading), no_wrap=True, overflow="ellipsis"))
+        cells.append(Text(safe(figures(reading)), no_wrap=True, overflow="ellipsis"))
         row.add_row(*cells)
         lines: list[RenderableType] = [row]
         if reading.durable:
@@ -82,12 +87,12 @@ class Drawing(Quiet):
 
 
 def figures(reading: Reading) -> str:
-    """``40,000 / 100,000  8,000 records/s  8 s left``."""
-    parts = []
+    """``40,000 / 100,000  8,000 records/s  8 s left``, with the step of the database's own before it."""
+    parts = [reading.step] if reading.step else []
     if reading.rows or reading.total:
         parts.append(f"{reading.rows:,}" + (f" / {reading.total:,}" if reading.total is not None else ""))
     if reading.rate >= 0.5:
-        parts.append(f"{round(reading.rate):,} records/s")
+        parts.append(f"{round(reading.rate):,} {reading.unit}/s")
     if reading.eta_seconds is not None:
         parts.append(f"{show_time(reading.eta_seconds)} left")
     if reading.idle_seconds > 15:

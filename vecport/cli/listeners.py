@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Protocol
 
-from .meter import Meter, Reading
+from .meter import RECORDS, Meter, Reading
 from .plain import write
 from .sheet import is_terminal
 from .text import Redactor, records, safe, show_time
@@ -27,6 +27,7 @@ class Listener(Protocol):
 
     def phase(self, name: str, total: int | None = None) -> None: ...
     def advance(self, rows: int) -> None: ...
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None: ...
     def durable(self, what: str) -> None: ...
     def note(self, text: str) -> None: ...
     def say(self, text: str) -> None: ...
@@ -65,6 +66,9 @@ class Quiet:
         """Ignore."""
 
     def advance(self, rows: int) -> None:
+        """Ignore."""
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
         """Ignore."""
 
     def durable(self, what: str) -> None:
@@ -114,6 +118,10 @@ class Plain(Quiet):
         """Count."""
         self._meter.advance(rows)
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Take note."""
+        self._meter.reached(done, total, unit, step)
+
     def durable(self, what: str) -> None:
         """Remember."""
         self._meter.durable(what)
@@ -123,7 +131,7 @@ class Plain(Quiet):
         self.say(describe(self._meter.read()))
 
     def _ended(self, reading: Reading) -> None:
-        if reading.rows:
+        if reading.rows and reading.unit == RECORDS:
             self.say(f"{reading.phase}: {records(reading.rows)} in {show_time(reading.phase_seconds)}")
 
     def close(self, finished: bool = True) -> None:
@@ -137,12 +145,16 @@ class Plain(Quiet):
 
 
 def describe(reading: Reading) -> str:
-    """``read: 40,000 of 100,000 records, 8,000 records/s, 8 s left, safe: data/part-00000-00002.parquet``."""
+    """``read: 40,000 of 100,000 records, 8,000 records/s, 8 s left, safe: data/part-00000-00002.parquet``.
+
+    With a step of the database's own: ``index: loading tuples, 40,000 of 100,000 rows, 8,000 rows/s, 7.5 s left``.
+    """
     of = f" of {reading.total:,}" if reading.total is not None else ""
     phase = reading.phase or OPENING
-    parts = [f"{phase}: {reading.rows:,}{of} records" if reading.rows or of else phase]
+    figures = f"{reading.rows:,}{of} {reading.unit}" if reading.rows or of else ""
+    parts = [f"{phase}: {', '.join(told)}" if (told := [t for t in (reading.step, figures) if t]) else phase]
     if reading.rate >= 0.5:
-        parts.append(f"{round(reading.rate):,} records/s")
+        parts.append(f"{round(reading.rate):,} {reading.unit}/s")
     if reading.eta_seconds is not None:
         parts.append(f"{show_time(reading.eta_seconds)} left")
     if reading.idle_seconds > 15:
@@ -169,6 +181,10 @@ class JsonLines(Quiet):
         """Count."""
         self._meter.advance(rows)
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Take note."""
+        self._meter.reached(done, total, unit, step)
+
     def durable(self, what: str) -> None:
         """An event."""
         self._meter.durable(what)
@@ -185,7 +201,7 @@ class JsonLines(Quiet):
         if r.phase:
             self._event("progress", phase=r.phase, rows=r.rows, total=r.total, rate=round(r.rate, 1),
                         eta_seconds=None if r.eta_seconds is None else round(r.eta_seconds, 1),
-                        durable=r.durable or None)  # fmt: skip
+                        durable=r.durable or None, unit=r.unit, step=r.step or None)  # fmt: skip
 
     def _event(self, kind: str, **values: object) -> None:
         line = json.dumps({"schema": "vecport.progress/1", "event": kind, **values})

@@ -32,6 +32,7 @@ from ..model.capabilities import SourceCapabilities, TargetCapabilities
 from ..model.collection import Collection
 from ..model.ids import sort_key
 from .address import Place
+from .report import UNHEARD, Report
 
 Json = Any
 """Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
@@ -329,9 +330,14 @@ class Hit:
 
 
 class Target(ABC):
-    """A session that writes one collection. Not thread-safe; every worker opens its own and calls ``attach``."""
+    """A session that writes one collection. Not thread-safe; every worker opens its own and calls ``attach``.
+
+    Attributes:
+        report: hears what ``prepare``, ``link`` and ``finish`` have to say; set by the coordinator, in its own session.
+    """
 
     capabilities: ClassVar[TargetCapabilities]
+    report: Report = UNHEARD
 
     @abstractmethod
     def describe(self) -> Description | None:
@@ -379,7 +385,10 @@ class Target(ABC):
         return None
 
     def finish(self, passport: Mapping[str, Json]) -> None:
-        """Build indexes, restore settings, store the final passport, return when every record is visible."""
+        """Build indexes, restore settings, store the final passport, return when every record is visible.
+
+        What takes long tells ``report`` how far it is.
+        """
         return None
 
     def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:

@@ -49,6 +49,11 @@ class Step:
         self._done += rows
         self._show()
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """The database's own work is so far."""
+        self._done, self._total = done, total
+        self._show()
+
     def durable(self, what: str) -> None:
         """Something is safe; the demo does not show it."""
 

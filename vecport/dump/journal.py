@@ -65,8 +65,8 @@ class Durable:
         entry: for the manifest.
         cursor: behind its last row, None where the source has no cursor.
         done: the partition ended with it.
-        missing: keys that were listed and not given any more, up to this shard.
-        rejected: namespace, id and reason of records that could not be read, up to this shard.
+        missing: keys that were listed and not given any more, behind the shard before and up to this one.
+        rejected: namespace, id and reason of records that could not be read, likewise.
     """
 
     partition: int

@@ -17,7 +17,8 @@ from ..dump.dump import Dump, open_dump
 from ..limits import DEFAULT_LIMITS
 from ..model.batch import dense_matrix, element_dtype
 from ..model.collection import Collection, VectorField
-from .compare import bound_of, describe_bound, schema_changes, within
+from ..model.near import within
+from .compare import bound_of, describe_bound, schema_changes
 from .duck import Duck
 from .progress import Progress, Silent, Stop
 

@@ -369,8 +369,9 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
         if not (durable.get(number) and durable[number][-1].done)
     ]
     results: list[Result] = []
+    known = len({(r.namespace, r.id) for r in _rejects(durable, [])})
     if job.limit is not None:
-        return _read_limited(job, session, tasks, durable)
+        return _read_limited(job, session, tasks, durable, known)
     executors = _executors(job, session, run, len(tasks))
     for task in tasks:
         task["page_rows"] = _page_rows(job, session, run.collection, len(executors))
@@ -381,7 +382,7 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
             executors,
             job.progress,
             job.stop,
-            lambda task, result: results.append({"task": task["number"], **result}),
+            lambda task, result: _take(job, results, {"task": task["number"], **result}, known),
         )
     finally:
         for e in executors:
@@ -389,7 +390,15 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
     return results
 
 
-def _read_limited(job: _Export, session: Source, tasks: list[Task], durable: dict[int, list[Durable]]) -> list[Result]:
+def _take(job: _Export, results: list[Result], result: Result, known: int) -> None:
+    """Keep a partition's result, as long as all of them together have no more rejects than may be held."""
+    results.append(result)
+    rejects.check_count(known + sum(len(r["rejected"]) for r in results), job.source.text)
+
+
+def _read_limited(
+    job: _Export, session: Source, tasks: list[Task], durable: dict[int, list[Durable]], known: int
+) -> list[Result]:
     """Partitions one after another, until the limit is reached."""
     assert job.limit is not None
     left = job.limit - sum(d.entry.rows for items in durable.values() for d in items)
@@ -401,7 +410,7 @@ def _read_limited(job: _Export, session: Source, tasks: list[Task], durable: dic
         task["limit"], task["page_rows"] = left, _page_rows(job, session, session.describe().collection, 1)
         result = runner.run(task, job.progress, job.stop)
         left -= result["rows"]
-        results.append({"task": task["number"], **result})
+        _take(job, results, {"task": task["number"], **result}, known)
     return results
 
 

@@ -67,8 +67,11 @@ class _Unread:
         """Take those of a page; raises ``IntegrityError`` where none may be left out."""
         self.missing.extend(page.missing)
         self.rejected.extend(page.rejected)
-        if self.rejected and task["on_error"] == "fail":
-            raise rejects.refusal(self.rejected, Endpoint.from_json(task["source"]).text)
+        if page.rejected:
+            where = Endpoint.from_json(task["source"]).text
+            if task["on_error"] == "fail":
+                raise rejects.refusal(self.rejected, where)
+            rejects.check_count(len(self.rejected), where)
 
     def so_far(self) -> _Unread:
         """What is known now, for a journal record that is written later."""
@@ -149,7 +152,8 @@ class _Sink:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
         self._running: Future[None] | None = None
         self._last: dict[str, Any] | None = task["resume"]
-        self._held: Callable[[bool], None] | None = None
+        #: How many missing and rejected records the journal names already.
+        self._told = (0, 0)
         self.rows = 0
         self.written: list[dict[str, Any]] = []
 
@@ -216,9 +220,10 @@ class _Sink:
             return
         entry = self._writer.close()
         self._writer = None
-        rejected = tuple((r.namespace, r.id, r.reason) for r in unread.rejected)
-        durable = Durable(self._partition, self._sequence, entry, self._last, done, tuple(unread.missing), rejected)
-        self._journal.add(durable)
+        missing, rejected = tuple(unread.missing[self._told[0] :]), unread.rejected[self._told[1] :]
+        self._told = len(unread.missing), len(unread.rejected)
+        found = tuple((r.namespace, r.id, r.reason) for r in rejected)
+        self._journal.add(Durable(self._partition, self._sequence, entry, self._last, done, missing, found))
         self.written.append({"sequence": self._sequence, "entry": entry.to_json()})
         self._sequence += 1
         self._progress.durable(f"{entry.path} ({entry.rows:,} records)")

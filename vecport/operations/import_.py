@@ -20,6 +20,7 @@ from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.passport import Passport
+from . import rejects
 from .duck import Duck
 from .import_plan import Choices, ImportPlan, capabilities_of, import_id_for, make_plan
 from .import_state import ImportState
@@ -50,6 +51,7 @@ class ImportResult:
         verify_command: proves the result.
         query_hint: a query to paste.
         seconds: this run took.
+        notes: what was noticed and matters, the target's own words among it.
     """
 
     dump: str
@@ -82,8 +84,14 @@ class _Import:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
-        self.progress.note(text)
+        """Hear one sentence, each once; the target's own come here too (``connectors.report``)."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.progress.note(text)
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Hear how far the target's own work is."""
+        self.progress.reached(done, total, unit, step)
 
 
 def import_(
@@ -151,7 +159,10 @@ def import_(
         dump=opened, target=place, import_id=import_id_for(opened, place), choices=choices,
         workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}), progress=progress, stop=stop or Stop(),
     )  # fmt: skip
+    if left_out := rejects.left_out(opened.manifest.source):
+        job.note(left_out)
     with place.open_target(job.stop) as session:
+        session.report = job
         plan = make_plan(opened, place, import_id=job.import_id, choices=choices, session=session)
         written = resumed = code = 0
         if dry_run:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..dump.dump import open_dump
-from ..dump.layout import REJECTS
 from ..dump.manifest import Manifest
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import collection_to_json
+from . import rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def inspect(dump: str | os.PathLike[str], *, limits: Mapping[str, int] | None = 
 
 
 def _notes(m: Manifest) -> Iterator[str]:
-    rejected = m.source["consistency"].get("rejected")
-    if isinstance(rejected, int) and rejected:
-        yield f"{rejected:,} records could not be read and are not in this dump: {REJECTS} names them"
+    left_out = rejects.left_out(m.source)
+    if left_out:
+        yield left_out
     elif not m.complete:
         yield "this dump is a selection of its collection, not the whole"

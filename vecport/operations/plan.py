@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import Collection, collection_to_json
 from ..model.profile import Profile, profile_page
-from . import estimates, target_config
+from . import estimates, rejects, target_config
 from .export_task import restorer_for
 from .import_ import _target_endpoint
 from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
@@ -184,10 +184,11 @@ def _plan_dump(
     }  # fmt: skip
     if set(cargo.profile.namespaces) - {""}:
         facts["namespaces"] = dict(sorted(cargo.profile.namespaces.items()))
+    left_out = rejects.left_out(dump.manifest.source)
+    notes = [left_out] if left_out else []
     if target is None:
-        return PlanResult(dump.url, "", facts), None, None
+        return PlanResult(dump.url, "", facts, notes=tuple(notes)), None, None
     place = _target_endpoint(target, collection, options, dump)
-    notes: list[str] = []
     made = _plan_target(cargo, place, choices, facts, notes)
     each, basis = row_bytes(cargo.collection), "the schema, and 400 bytes besides vectors"
     facts["estimates"] = [e.to_json() for e in _into(place, made, cargo.rows, each, basis, size)]

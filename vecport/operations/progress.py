@@ -17,6 +17,16 @@ class Progress(Protocol):
     def advance(self, rows: int) -> None:
         """Rows were dealt with in the current phase."""
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """How far work of the database's own is in the current phase, as an index that it builds.
+
+        Args:
+            done: since the step began.
+            total: None when unknown.
+            unit: what is counted, in the plural.
+            step: what goes on, ``""`` where there is nothing to tell apart.
+        """
+
     def durable(self, what: str) -> None:
         """Something is safe now: a kill from here on loses nothing before it."""
 
@@ -34,6 +44,9 @@ class Silent:
         """Ignore."""
 
     def advance(self, rows: int) -> None:
+        """Ignore."""
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
         """Ignore."""
 
     def durable(self, what: str) -> None:

@@ -14,6 +14,7 @@ from ..dump.layout import REJECTS
 from ..dump.manifest import ShardEntry
 from ..dump.store import Store
 from ..errors import IntegrityError
+from ..limits import MAX_REJECTS
 from ..model import canonical
 from ..model.collection import Collection
 from .reconcile import held_keys
@@ -37,6 +38,25 @@ def refusal(rejects: Sequence[Reject], where: str) -> IntegrityError:
         "the source was not changed, and no manifest was written",
         f"mend the source; or leave such records out: --on-error quarantine names each in {REJECTS} and exits 4",
     )
+
+
+def check_count(count: int, where: str) -> None:
+    """Stop an export that has more rejects than it may hold.
+
+    Args:
+        count: found so far.
+        where: the source, as it may be shown.
+
+    Raises:
+        IntegrityError: there are more than ``limits.MAX_REJECTS``.
+    """
+    if count > MAX_REJECTS:
+        raise IntegrityError(
+            f"{where}: more than {MAX_REJECTS:,} records cannot be read",
+            f"an export names at most so many in {REJECTS} (MAX_REJECTS), which it holds in memory until its end",
+            "the source was not changed, and no manifest was written",
+            "mend the source, as by building its index anew; or export parts of it: --where, --namespace",
+        )
 
 
 def settle(
@@ -75,6 +95,19 @@ def write(store: Store, rejects: Sequence[Reject]) -> dict[str, Any] | None:
     return {"path": REJECTS, "rows": len(rejects), "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
+def left_out(source: Mapping[str, Any]) -> str | None:
+    """What a user of a dump has to know of records that are not in it; None when there are none.
+
+    Args:
+        source: as the manifest has it; from a stranger.
+    """
+    count = source["consistency"].get("rejected")
+    if type(count) is not int or count < 1:
+        return None
+    records, are, them = ("record", "is", "it") if count == 1 else ("records", "are", "them")
+    return f"{count:,} {records} could not be read at the source and {are} not in this dump: {REJECTS} names {them}"
+
+
 def fault(store: Store, source: Mapping[str, Any]) -> str | None:
     """What is wrong with the file of rejects of a finished dump; None when it is what the manifest says.
 
@@ -82,9 +115,12 @@ def fault(store: Store, source: Mapping[str, Any]) -> str | None:
         store: of the dump.
         source: as the manifest has it; from a stranger.
     """
-    facts = source.get("rejects")
-    if facts is None:
+    facts, count = source.get("rejects"), source["consistency"].get("rejected")
+    if facts is None and count is None:
         return f"the manifest does not name {REJECTS}" if store.exists(REJECTS) else None
+    named = facts.get("rows") if isinstance(facts, Mapping) else None
+    if named != count:
+        return f"the manifest counts {count!r} records that could not be read, and {named!r} in {REJECTS}"
     size = store.size(REJECTS)
     if size is None:
         return f"{REJECTS} is missing"

@@ -20,9 +20,10 @@ from ..limits import DEFAULT_LIMITS
 from ..model import hashes
 from ..model.batch import dense_matrix
 from ..model.collection import Bound, Collection
+from ..model.near import within
 from ..model.passport import Passport, target_keys
 from ..model.restore import Restorer
-from .compare import bound_of, describe_bound, schema_changes, within
+from .compare import bound_of, describe_bound, schema_changes
 from .duck import Duck
 from .export_task import restorer_for
 from .progress import Progress, Silent, Stop

@@ -29,6 +29,9 @@ class _PipeProgress:
     def advance(self, rows: int) -> None:
         self.send({"event": "rows", "rows": rows})
 
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        return None
+
     def durable(self, what: str) -> None:
         self.send({"event": "durable", "text": what})
 

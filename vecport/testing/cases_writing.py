@@ -14,6 +14,7 @@ from ..model import ids
 from ..model.collection import Collection, Field, VectorField
 from ..model.passport import Passport
 from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, refused, seen
+from .heard import Heard
 from .records import Array, batch_of, ragged_batch, vectors_of
 
 SHARD = "part-00000-00000.parquet"
@@ -286,6 +287,26 @@ class Writing:
             target.write(batch_of(records, made), Mark(SHARD, 0))
             target.finish(plan.passport)
             target.finish(plan.passport)
+        bench.expect(made, records)
+
+    def test_what_a_target_tells_can_be_shown(self, bench: Bench) -> None:
+        made = bench.collection()
+        records = bench.records(made, 60)
+        plan = bench.plan(made, records)
+        heard = Heard()
+        with bench.target(made.name) as target:
+            target.report = heard
+            target.prepare(plan)
+            target.attach(plan)
+            target.write(batch_of(records, made), Mark(SHARD, 0))
+            target.link()
+            target.finish(plan.passport)
+        assert all(type(note) is str and note.strip() for note in heard.notes), heard.notes
+        for done, total, unit, step in heard.steps:
+            assert unit.strip(), "it does not say what is counted"
+            assert type(step) is str
+            assert done >= 0
+            assert total is None or total >= 0
         bench.expect(made, records)
 
     def test_the_passport_comes_back(self, bench: Bench) -> None:

@@ -18,7 +18,7 @@ from ...model.collection import Collection
 from ..address import Place
 from ..base import Description, Hit, Json, Mark, Target, TargetPlan
 from ..checks import check_batch, check_plan
-from . import acknowledge, existing, indexes, sql, tables
+from . import acknowledge, existing, indexes, sql, tables, watch
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension
 from .connect import READ, WRITE, begin, connect, run
@@ -232,7 +232,8 @@ class PostgresTarget(Target):
             if tables.may_comment(now, plan) or any(key.startswith("index") for key in plan.settings):
                 for index in planned:
                     assert self._extension is not None
-                    indexes.build_index(connection, now, index, self._extension)
+                    with watch.watched(self._place, connection, f"{index.method} on {index.column}", self.report):
+                        indexes.build_index(connection, now, index, self._extension)
             tables.restart_counters(connection, now)
             if tables.may_comment(now, plan):
                 tables.write_comment(connection, now.quoted, tables.knowing(plan, now), layout, passport, "complete")

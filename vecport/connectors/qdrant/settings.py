@@ -182,6 +182,12 @@ def vector_params(info: Any) -> dict[str, Any]:
     return dict(config.params_map.map) if kind else {}
 
 
+def vector_count(info: Any) -> int:
+    """How many vectors a collection has if every record has all of them."""
+    fields = len(vector_params(info)) + len(info.config.params.sparse_vectors_config.map)
+    return int(info.points_count) * fields
+
+
 def native(info: Any, aliases: list[str], *, tuned: bool = True) -> dict[str, Json]:
     """What is kept of a collection's settings; ``strict_mode_config`` is for information only.
 

@@ -16,7 +16,7 @@ from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentabl
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
 from ..base import Description, Hit, Json, Mark, Target, TargetPlan
-from . import load, schema, settings, wire
+from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .settings import PASSPORT_KEY
 from .source import describe
@@ -71,7 +71,7 @@ class QdrantTarget(Target):
         ack="upsert",
         concurrency="processes",
         if_exists=frozenset({"create", "append", "replace"}),
-        on_conflict=frozenset({"replace", "skip"}),
+        on_conflict=frozenset({"replace", "skip", "fail"}),
         write_rows=1_000,
     )
 
@@ -105,6 +105,8 @@ class QdrantTarget(Target):
             self._check_created(plan)
         else:
             schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
+            if plan.on_conflict == "fail":
+                conflicts.check_readable(plan, info, self._backend)
             if plan.if_exists == "create" and not plan.resume and (count := self.count()):
                 raise AlreadyExists(
                     f"collection {self._name!r} in {self._backend.text} has {count:,} records",
@@ -131,10 +133,10 @@ class QdrantTarget(Target):
         for alias in settings.wanted_aliases(plan):
             schema.check_name("alias", alias, len(alias), 255)
         if plan.on_conflict not in self.capabilities.on_conflict:
-            raise UsageError(f"on-conflict {plan.on_conflict!r}", next="one of: replace, skip")
-        if plan.on_conflict == "skip" and not self._backend.skips:
+            raise UsageError(f"on-conflict {plan.on_conflict!r}", next="one of: fail, replace, skip")
+        if plan.on_conflict != "replace" and not self._backend.skips:
             raise UsageError(
-                f"--on-conflict skip: {self._backend.text} is version {self._backend.version}",
+                f"--on-conflict {plan.on_conflict}: {self._backend.text} is version {self._backend.version}",
                 why="servers before 1.17 replace records all the same",
                 safe="nothing was written",
                 next="leave --on-conflict out, or update the server",
@@ -195,7 +197,10 @@ class QdrantTarget(Target):
                 safe="nothing of it was written",
             )
         rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
-        self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
+        if plan.on_conflict == "fail":
+            conflicts.insert(self._backend, self._name, collection, batch, rows)
+        else:
+            self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
 
     def delete(self, ids: Sequence[str]) -> None:
         keys = [wire.parse_key(text) for text in ids]
@@ -259,7 +264,9 @@ class QdrantTarget(Target):
             if status == "Grey" and not nudged:
                 self._backend.nudge(self._name)
                 nudged = True
-            seen = (info.indexed_vectors_count, info.segments_count, deferred, queued)
+            done, total = info.indexed_vectors_count, settings.vector_count(info)
+            self.report.reached(done, total, "vectors", _waits_for(status, deferred, queued))
+            seen = (done, info.segments_count, deferred, queued)
             if seen != progress:
                 progress, deadline = seen, time.monotonic() + self._settle_seconds
             if time.monotonic() >= deadline:
@@ -273,6 +280,11 @@ class QdrantTarget(Target):
                 safe="they are stored",
                 next="run the same import again later",
             )
+        self.report.note(
+            f"collection {self._name!r} is not settled ({_waits_for(status, deferred, queued)}) and its index did not"
+            f" grow for {self._settle_seconds:g} s: {done:,} of about {total:,} vectors are indexed; the server goes"
+            " on, and searches are slower until it is green"
+        )
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -296,3 +308,13 @@ class QdrantTarget(Target):
             with contextlib.suppress(VecportError):
                 load.end(self._backend, self._name, {}, load.CLOSE_SECONDS)
         self._backend.close()
+
+
+def _waits_for(status: str, deferred: int, queued: int) -> str:
+    """What ``finish`` waits for, in a few words."""
+    waits = [f"status {status.lower()}"]
+    if queued:
+        waits.append(f"{queued:,} updates queued")
+    if deferred:
+        waits.append(f"{deferred:,} records hidden")
+    return ", ".join(waits)

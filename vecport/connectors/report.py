@@ -1,0 +1,35 @@
+"""What a target tells on its way: sentences for the user, and how far its own work is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Hears a target while it prepares, links and finishes; may be called from any thread."""
+
+    def note(self, text: str) -> None:
+        """One sentence that the user should read. Said again, as by a ``finish`` that is retried, it counts once."""
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """How far work is that the database does by itself, as building an index.
+
+        Args:
+            done: since the step began; it may begin anew with the next step.
+            total: None when unknown.
+            unit: what is counted, in the plural, as ``vectors``.
+            step: what goes on in a few words; ``""`` when there is one step only.
+        """
+
+
+class Unheard:
+    """Nobody listens."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Ignore."""
+
+
+UNHEARD = Unheard()
