@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from ..connectors.base import Description, Mark, Target
-from ..connectors.guest import UNBOUNDED, Guest
+from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
 from ..dump.manifest import ShardEntry
+from ..dump.part import Part
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..limits import DEFAULT_LIMITS, Limits
@@ -26,7 +27,8 @@ from .import_state import ImportState
 from .import_task import Runner
 from .progress import Progress, Silent, Stop
 from .reconcile import KEY_SCHEMA
-from .sessions import Endpoint, endpoint
+from .sessions import Endpoint, target_endpoint
+from .split import Destination
 from .target_config import TargetConfig
 from .target_config import read as read_config
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
@@ -50,6 +52,7 @@ class ImportResult:
         verify_command: proves the result.
         query_hint: a query to paste.
         seconds: this run took.
+        collections: where each namespace went, by namespace, in the order of writing; empty unless they were split.
     """
 
     dump: str
@@ -64,6 +67,7 @@ class ImportResult:
     seconds: float
     notes: tuple[str, ...] = ()
     exit_code: int = 0
+    collections: Mapping[str, Destination] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -123,7 +127,9 @@ def import_(
         on_conflict: of a record that is there already, written by somebody else: ``replace`` it as a whole, ``skip``
             the dump's, or ``fail``.
         namespaces: where the target has none: ``field`` keeps them under a metadata key, ``prefix`` puts them before
-            the id, ``refuse`` refuses a dump with namespaces; None takes ``field`` where keys stay distinct.
+            the id, ``refuse`` refuses a dump with namespaces; None takes ``field`` where keys stay distinct. ``split``
+            makes a collection for each, named after ``collection`` and the namespace, in any target that can have
+            several.
         settings: choices of what is created, as ``metric`` or the connector's own.
         target_config: a file of choices that ``plan`` emitted; ``settings`` go before them.
         allow_lossy: fields whose loss, as the ledger names it, is accepted.
@@ -144,13 +150,17 @@ def import_(
     progress = progress or Silent()
     progress.phase("plan")
     opened = open_dump(dump, _limits(limits))
-    place = _target_endpoint(target, collection, target_options, opened, Guest(max_rps, max_mbps))
+    place = target_endpoint(target, collection, target_options, opened, Guest(max_rps, max_mbps))
     config = TargetConfig(place.connector) if target_config is None else read_config(target_config, place.connector)
     choices = Choices(if_exists, on_conflict, namespaces, {**config.settings, **(settings or {})}, config.vectors)
     job = _Import(
         dump=opened, target=place, import_id=import_id_for(opened, place), choices=choices,
         workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}), progress=progress, stop=stop or Stop(),
     )  # fmt: skip
+    if choices.namespaces == "split":
+        from .import_split import import_split
+
+        return import_split(job, allow_lossy=allow_lossy, strict=strict, dry_run=dry_run, started=started)
     with place.open_target(job.stop) as session:
         plan = make_plan(opened, place, import_id=job.import_id, choices=choices, session=session)
         written = resumed = code = 0
@@ -180,18 +190,6 @@ def _refusal(job: _Import, plan: ImportPlan, allow_lossy: Sequence[str], strict:
 
 def _limits(limits: Mapping[str, int] | None) -> Limits:
     return DEFAULT_LIMITS.with_overrides(dict(limits or {}))
-
-
-def _target_endpoint(
-    target: str, collection: str | None, options: Mapping[str, str] | None, dump: Dump, guest: Guest = UNBOUNDED
-) -> Endpoint:
-    try:
-        return endpoint(target, role="target", collection=collection, options=options, create=True, guest=guest)
-    except UsageError as e:
-        if "which collection" not in e.what:
-            raise
-    name = dump.collection.name
-    return endpoint(target, role="target", collection=name, options=options, create=True, guest=guest)
 
 
 def _verify_command(dump: Dump, target: Endpoint) -> str:
@@ -241,7 +239,7 @@ def _is_resumed(job: _Import, state: ImportState, existing: Description | None) 
 def _facts(plan: ImportPlan) -> dict[str, Any]:
     """How records are made by a plan: all of an import must be made alike."""
     made = plan.mapping.passport.to_json()
-    return {k: made[k] for k in ("ids", "vectors", "document", "namespace", "prefix")}
+    return {k: made[k] for k in ("ids", "vectors", "document", "namespace", "prefix", "one_namespace")}
 
 
 def _check_same_mapping(job: _Import, state: ImportState, passport: Passport | None, plan: ImportPlan) -> None:
@@ -305,6 +303,8 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _check_shards(job: _Import) -> None:
     """Before the first write: every shard is there and whole (in an object store: its size and its footer)."""
+    if isinstance(job.dump, Part) and job.dump.checked:
+        return
     local = isinstance(job.dump.store, LocalStore)
 
     def check(entry: ShardEntry) -> None:
@@ -348,10 +348,10 @@ def _write(job: _Import, session: Target, plan: ImportPlan, acknowledged: dict[s
         {
             "kind": "import", "dump": job.dump.url, "shard": s.path,
             "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
-            "choices": job.choices.to_json(), "limits": dict(job.limits),
+            "choices": job.choices.to_json(), "limits": dict(job.limits), "part": _part_of(job.dump, s.path),
         }
         for s in manifest.shards
-        if len(acknowledged.get(s.path, ())) < len(s.groups)
+        if any(rows and g not in acknowledged.get(s.path, ()) for g, rows in enumerate(s.groups))
     ]  # fmt: skip
     written: list[int] = []
     executors = _executors(job, session, plan, len(tasks))
@@ -365,6 +365,13 @@ def _write(job: _Import, session: Target, plan: ImportPlan, acknowledged: dict[s
     return sum(written), resumed
 
 
+def _part_of(dump: Dump, shard: str) -> dict[str, Any] | None:
+    """Which records of a shard a task is about, as plain data; None for all of them."""
+    if not isinstance(dump, Part):
+        return None
+    return {"share": dump.share.of_shard(shard).to_json(), "checked": dump.checked}
+
+
 def _rows(result: Result) -> int:
     return int(result["rows"])
 
@@ -375,9 +382,9 @@ def _executors(job: _Import, session: Target, plan: ImportPlan, tasks: int) -> l
     count = max(1, min(wanted, tasks))
     kind = session.capabilities.concurrency
     if count == 1 or kind == "handle":
-        return [InlineExecutor(Runner(session, job.dump, plan).run)]
+        return [InlineExecutor(Runner(session, job.dump.whole, plan).run)]
     if kind == "threads":
-        runners = [Runner(dump=job.dump) for _ in range(count)]
+        runners = [Runner(dump=job.dump.whole) for _ in range(count)]
         return [InlineExecutor(r.run, r.close) for r in runners]
     return [ProcessExecutor() for _ in range(count)]
 
