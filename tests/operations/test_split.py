@@ -273,9 +273,9 @@ def test_a_profile_that_lies_loses_nothing(tmp_path: Path) -> None:
     shards = tuple(
         replace(s, profile=replace(s.profile, namespaces={"": s.rows})) for s in opened.manifest.shards
     )  # fmt: skip
-    unpublish_manifest = replace(opened.manifest, shards=shards)
+    lying = replace(opened.manifest, shards=shards)
     (folder / "manifest.json").unlink()
-    publish(open_store(folder), unpublish_manifest)
+    publish(open_store(folder), lying)
     with room() as place:
         done = import_(folder, place, namespaces="split")
         assert (done.written_rows, {d.rows for d in done.collections.values()}) == (24, {ROWS})
@@ -541,6 +541,7 @@ def test_copy_splits_and_proves_it(place: str, tmp_path: Path, request: pytest.F
     assert list(done.verify.collections) == ["", "eu"]
 
 
+@pytest.mark.slow
 def test_worker_processes_write_their_part_alone(qdrant: str, tmp_path: Path) -> None:
     """Of three shards, the first holds two namespaces; the larger one needs all three."""
     with room() as source:

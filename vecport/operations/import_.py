@@ -206,7 +206,6 @@ def _run(job: _Import, session: Target) -> tuple[int, int]:
                 # What a run left that was killed while it tidied up.
                 state.clear()
             _check_existing(job, existing, resume=False)
-        job.progress.phase("check dump")
         _check_shards(job)
         plan = make_plan(
             job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session,
@@ -305,6 +304,7 @@ def _check_shards(job: _Import) -> None:
     """Before the first write: every shard is there and whole (in an object store: its size and its footer)."""
     if isinstance(job.dump, Part) and job.dump.checked:
         return
+    job.progress.phase("check dump")
     local = isinstance(job.dump.store, LocalStore)
 
     def check(entry: ShardEntry) -> None:

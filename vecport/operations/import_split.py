@@ -188,7 +188,6 @@ def _check_anything_left(whole: _Import, steps: Sequence[_Step], record: _Record
 def _run_all(whole: _Import, steps: Sequence[_Step], record: _Record) -> tuple[int, int]:
     """Import what is not complete; returns rows that were written, and that earlier runs had written."""
     left = [step for step in steps if not step.complete]
-    whole.progress.phase("check dump")
     _check_shards(whole)
     # What was recognised without a record is in it from now on: its own passport might change before the next run.
     record.done = [s.piece.namespace for s in steps if s.complete]

@@ -129,7 +129,8 @@ def tell(found: Iterable[Piece]) -> Iterator[str]:
     """A sentence for each namespace: where it goes."""
     for piece in found:
         shown = f"namespace {piece.namespace!r}" if piece.namespace else "the default namespace"
-        yield f"{shown} ({piece.dump.rows:,} records): collection {piece.target.collection}"
+        rows = piece.dump.rows
+        yield f"{shown} ({rows:,} record{'' if rows == 1 else 's'}): collection {piece.target.collection}"
 
 
 def doubt(dump: Dump, found: Iterable[Piece]) -> str | None:

@@ -182,8 +182,8 @@ def _of_namespace(dump: Dump, description: Description) -> tuple[Dump, tuple[str
     if len(found) < 2:
         return dump, (), ()
     note = (
-        f"the collection holds namespace {name!r} alone, and was compared with its {found[name].rows:,} records of"
-        f" {dump.rows:,}; all namespaces: --namespaces split"
+        f"the collection holds namespace {name!r} alone: {found[name].rows:,} of {dump.rows:,} records were compared;"
+        " all namespaces: --namespaces split"
     )
     return Part(dump, found[name]), (note,), ()
 
