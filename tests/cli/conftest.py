@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from vecport.operations.import_ import ImportResult
 from vecport.operations.inspect import InspectResult
 from vecport.operations.ls import LsResult
 from vecport.operations.plan import PlanResult
+from vecport.operations.split import Destination
 from vecport.operations.validate import ValidateResult
 from vecport.operations.verify import VerifyResult
 
@@ -120,8 +121,10 @@ def results(text: str = "thing") -> dict[str, Any]:
     estimates = [{"what": text, "low": low, "high": low, "unit": unit, "basis": text} for low, unit in figures]
     checks = [{"rule": text, "passed": False, "message": text}, {"rule": "files", "passed": True, "message": "ok"}]
     exported = ExportResult(text, 10, 2048, 1, Identity("ab" * 32, 10, 7), {"kind": "snapshot"}, True, (text,), 4, 2.0)
-    imported = ImportResult("./d", text, 10, 6, 4, ledger, False, f"vecport verify ./d {text}", text, 2.0, (text,))
-    verified = VerifyResult("./d", text, 10, 10, 5, 1, 1, 1, 1, 1, (text,), "within 1e-07", examples, 1.0, (text,), 3)
+    imported = ImportResult("./d", text, 10, 6, 4, ledger, False, f"vecport verify ./d {text}", text, 2.0, (text,),
+                            collections={text: Destination(text, 10)})  # fmt: skip
+    one = VerifyResult("./d", text, 10, 10, 5, 1, 1, 1, 1, 1, (text,), "within 1e-07", examples, 1.0, (text,), 3, text)
+    verified = replace(one, collections={text: one, "": one})
     return {
         "export": exported,
         "import": imported,
@@ -130,6 +133,8 @@ def results(text: str = "thing") -> dict[str, Any]:
                                          "target": {"exists": True, "rows": 3, "would": text, "version": text,
                                                     "folder": text, "free_bytes": 5},
                                          "estimates": estimates,
+                                         "collections": {text: {"collection": text, "records": 3, "exists": True,
+                                                                "rows": 3, "would": text}},
                                          "creates": {"vectors": [vector]}}, ledger, (text,)),
         "ls": LsResult("memory:x", "collections", [{"name": text, "rows": None, "detail": text}]),
         "inspect": InspectResult(text, facts, (text,)),

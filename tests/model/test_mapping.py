@@ -378,3 +378,40 @@ def test_a_prefix_that_cannot_be_is_no_passport(prefix: Any) -> None:
     for wrong in (data | {"prefix": prefix}, data | {"ids": "hashed"}):
         with pytest.raises(NotRepresentable, match="passport"):
             Passport.from_json(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"one_namespace": 7}, {"namespace": "ns"}, {"prefix": ":"}, {"one_namespace": ["x"]}]
+)
+def test_one_namespace_that_cannot_be_is_no_passport(wrong: dict[str, Any]) -> None:
+    data = Passport(TYPED, one_namespace="x").to_json()
+    assert Passport.from_json(data).one_namespace == "x"
+    old = {k: v for k, v in data.items() if k != "one_namespace"}
+    assert Passport.from_json(old) == Passport(TYPED)
+    with pytest.raises(NotRepresentable, match="passport"):
+        Passport.from_json(data | wrong)
+
+
+def split_plan(**changes: Any) -> tuple[MappingPlan, Ledger]:
+    page = batch_of(typed_rows(["a", "b"], ["", "x"]), TYPED)
+    found = replace(capabilities("chroma"), **changes)
+    return plan_mapping(
+        TYPED, profile_page(page, TYPED), found, name="copy", rules="test", identity="vp1", rows=1, import_id="i",
+        namespaces="split", one_namespace="x",
+    )  # fmt: skip
+
+
+def test_a_record_of_another_namespace_does_not_slip_in() -> None:
+    plan, _ = split_plan()
+    assert Mapper(plan).apply(batch_of(typed_rows(["a"], ["x"]), TYPED)).column("namespace").to_pylist() == [""]
+    for other in ("", "y"):
+        with pytest.raises(NotRepresentable, match="not of the namespace 'x'"):
+            Mapper(plan).apply(batch_of(typed_rows(["a", "b"], ["x", other]), TYPED))
+
+
+def test_a_target_without_room_for_a_passport_loses_the_names_of_namespaces() -> None:
+    assert [(e.status, e.count) for e in split_plan()[1].entries if e.field == "namespace"] == [("encoded", 1)]
+    ledger = split_plan(passport=False)[1]
+    with pytest.raises(NotRepresentable, match="--allow-lossy namespace"):
+        ledger.enforce()
+    ledger.enforce(allow_lossy=["namespace"])

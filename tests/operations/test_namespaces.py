@@ -113,12 +113,6 @@ def test_a_dump_without_namespaces_goes_in_whatever_was_chosen(tmp_path: Path) -
         assert diff(dump, tmp_path / mode).unchanged == 2
 
 
-def test_split_is_not_offered_yet(own_ids: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="split is not offered yet") as caught:
-        import_(own_ids, f"chroma:{tmp_path / 'c'}", namespaces="split")
-    assert "--namespace NAME" in caught.value.next
-
-
 @pytest.mark.parametrize("mode", ["field", "prefix"])
 def test_a_target_with_namespaces_keeps_them_and_says_so(own_ids: Path, mode: str) -> None:
     with room() as memory, pytest.raises(UsageError, match="has namespaces of its own"):
@@ -167,8 +161,11 @@ def test_an_interrupted_import_goes_on_with_the_same_mapping_only(
     other = "prefix" if first == "field" else "field"
     with pytest.raises(UsageError, match="was begun with other choices") as caught:
         import_(own_ids, place, namespaces=other)
-    assert "--namespaces" in caught.value.next
-    assert import_(own_ids, place, namespaces=first).written_rows == 20
+    assert "--if-exists replace" in caught.value.next
+    if first == "field":
+        assert import_(own_ids, place, namespaces=first).written_rows == 20
+    else:
+        assert import_(own_ids, place, namespaces=other, if_exists="replace").written_rows == 20
     assert verify(own_ids, place).exit_code == 0
 
 

@@ -162,7 +162,11 @@ on_conflict = click.option(
 )  # fmt: skip
 namespaces = click.option(
     "--namespaces", type=click.Choice(NAMESPACES),
-    help="Where the target has none: a metadata field, a prefix of the id, or refuse; a field when left out.",
+    help="A metadata field, a prefix of the id, a collection for each, or refuse; a field where the target has none.",
+)  # fmt: skip
+split = click.option(
+    "--namespaces", type=click.Choice(("split",)),
+    help="split: compare each namespace with its own collection, as import --namespaces split made it.",
 )  # fmt: skip
 loss = stack(
     click.option("--allow-lossy", multiple=True, metavar="FIELD", help="Accept the loss of this field; repeatable."),

@@ -74,11 +74,18 @@ def _import(r: ImportResult) -> Sheet:
     verb, rows = ("Would import", r.rows) if r.dry_run else ("Imported", r.written_rows + r.resumed_rows)
     sheet = Sheet().headline(f"{verb} {records(rows)} into {r.target}", good=not r.exit_code)
     ledger(sheet, r.ledger)
+    if r.collections:
+        rows_of = [(_namespace(ns), to.collection, f"{to.rows:,}") for ns, to in r.collections.items()]
+        sheet.table(("namespace", "collection", "records"), rows_of, right=("records",))
     return sheet.facts([
         ("from", r.dump),
         ("resumed", f"{records(r.resumed_rows)} were there from an earlier run" if r.resumed_rows else ""),
         ("time", _time(r.written_rows, r.seconds)),
     ])  # fmt: skip
+
+
+def _namespace(name: str) -> str:
+    return safe(name, _EXAMPLE_CHARACTERS) if name else "(default)"
 
 
 def ledger(sheet: Sheet, entries: Sequence[Mapping[str, Any]]) -> Sheet:
@@ -114,7 +121,12 @@ def verify(result: VerifyResult) -> Sheet:
     r = result
     good = not r.exit_code
     verdict = "Equal" if good and not r.within_bound else "Equal within the bound" if good else "Different"
-    sheet = Sheet().headline(f"{verdict}: {r.target} against {r.dump}", good=good)
+    alone = f", namespace {_namespace(r.namespace)} alone" if r.namespace is not None else ""
+    sheet = Sheet().headline(f"{verdict}: {r.target} against {r.dump}{alone}", good=good)
+    if r.collections:
+        shown = [(("✗", BAD) if one.exit_code else ("✓", GOOD), _namespace(ns), one.target.rpartition("#")[2],
+                  f"{one.rows:,}") for ns, one in r.collections.items()]  # fmt: skip
+        sheet.table(("", "namespace", "collection", "records"), shown, right=("records",))
     rows = [
         _change("=", r.equal, "equal", (), GOOD),
         _change("=", r.within_bound, f"equal {r.bound}", (), GOOD),

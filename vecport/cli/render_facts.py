@@ -65,11 +65,13 @@ def plan(result: PlanResult) -> Sheet:
     figures = facts.pop("estimates", None) or []
     if facts.get("namespaces"):
         facts["namespaces"] = {name or "(default)": n for name, n in facts["namespaces"].items()}
+    collections = facts.pop("collections", None) or {}
     _facts(sheet, facts)
     _schema(sheet, schema)
     if result.target:
         sheet.gap().headline(result.target)
-        sheet.facts(_target(target or {}))
+        sheet.facts(_target(target or {}) if not collections else _room(target or {}))
+        _collections(sheet, collections)
         if creates:
             _schema(sheet, creates, "created")
         if result.ledger:
@@ -93,13 +95,28 @@ def _figure(estimate: Mapping[str, Any]) -> str:
 
 
 def _target(target: Mapping[str, Any]) -> Mapping[str, object]:
-    room = target.get("free_bytes")
-    more = {"free space": f"{show_size(room)} in {target.get('folder')}"} if isinstance(room, int) else {}
+    more = _room(target)
     if not target.get("exists"):
         return {"now": "does not exist: it would be created", **more}
     rows = target.get("rows")
     now = "exists" + (f" with {records(rows)}" if rows is not None else "")
     return {"now": now, "import would": target.get("would"), "version": target.get("version"), **more}
+
+
+def _room(target: Mapping[str, Any]) -> Mapping[str, object]:
+    room = target.get("free_bytes")
+    return {"free space": f"{show_size(room)} in {target.get('folder')}"} if isinstance(room, int) else {}
+
+
+def _collections(sheet: Sheet, collections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Where each namespace would go, and what is there."""
+    rows = [
+        (safe(ns, _CELL_CHARACTERS) or "(default)", c["collection"], f"{c['records']:,}",
+         "does not exist" if not c["exists"] else records(c["rows"] or 0), c["would"])
+        for ns, c in collections.items()
+    ]  # fmt: skip
+    if rows:
+        sheet.gap().table(("namespace", "collection", "records", "now", "import would"), rows, right=("records",))
 
 
 def _facts(sheet: Sheet, facts: Mapping[str, Any]) -> None:

@@ -429,6 +429,19 @@ class Connector(ABC):
         """The name of the only collection that this place can have, as a file's; None where it can have any."""
         return None
 
+    def beside(self, place: Place, collection: str, suffix: str) -> str:
+        """The name of another collection, made of this one's as a user types it and a suffix.
+
+        Args:
+            place: of both.
+            collection: its name.
+            suffix: ASCII letters, digits, ``_`` and ``-``; it ends with a letter or a digit.
+
+        Raises:
+            NotRepresentable: the database cannot hold such a name.
+        """
+        return collection + suffix
+
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
         """Open a reading session. Connects lazily or at once; never creates anything."""
         raise UsageError(f"{self.info.title} cannot be read by vecport")

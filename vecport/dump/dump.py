@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from ..errors import AlreadyExists, IntegrityError, NotFound, OutcomeUnknown, Ve
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
+from ..model.profile import Profile
 from .layout import MANIFEST, README, REJECTS, WORK
 from .manifest import Manifest, ShardEntry, parse_manifest
 from .shard import ShardReader
@@ -25,7 +27,10 @@ class Dump:
         store: where it lives.
         manifest: its checked manifest.
         limits: bounds for everything read from it.
+        namespace: of all its records, where it is a part of another dump; None for a dump of its own.
     """
+
+    namespace: str | None = None
 
     def __init__(self, store: Store, manifest: Manifest, limits: Limits = DEFAULT_LIMITS) -> None:
         self.store, self.manifest, self.limits = store, manifest, limits
@@ -39,6 +44,21 @@ class Dump:
     def collection(self) -> Collection:
         """The schema of its records."""
         return self.manifest.collection
+
+    @property
+    def whole(self) -> Dump:
+        """The dump that this one is a part of; itself where it is none."""
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Its records."""
+        return self.manifest.rows
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What is in it, as its manifest says."""
+        return self.manifest.total_profile()
 
     def shard(self, entry: ShardEntry) -> ShardReader:
         """A reader for one shard."""

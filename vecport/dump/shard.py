@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
@@ -236,23 +236,32 @@ class ShardReader:
 
     def groups(self, first: int = 0) -> Iterator[pa.RecordBatch]:
         """Check the whole file, then yield its row groups from number ``first`` on, one batch each."""
+        for _, batch in self.numbered(range(first, len(self._entry.groups))):
+            yield batch
+
+    def numbered(self, numbers: Iterable[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Check the whole file, then yield some of its row groups, with their numbers."""
         self.check_all()
         with self._store.open(self._entry.path) as f:
             parquet = self._open(f)
-            for number in range(first, len(self._entry.groups)):
+            for number in self._wanted(numbers):
                 batch = self._group(parquet, number, group_schema(self._collection).names)
                 columns = self._collection.columns()
                 for v in self._collection.vectors:
                     check_lengths(batch.column(columns[v.name]), v, self._entry.path)
-                yield batch
+                yield number, batch
 
     def columns(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Check the footer, then yield some columns row group by row group, page checksums verified."""
         self.check_footer()
         with self._store.open(self._entry.path) as f:
             parquet = self._open(f)
-            for number in range(len(self._entry.groups)):
+            for number in self._wanted(range(len(self._entry.groups))):
                 yield self._group(parquet, number, list(names))
+
+    def _wanted(self, numbers: Iterable[int]) -> Iterable[int]:
+        """Which of some row groups are read."""
+        return numbers
 
     def _group(self, parquet: Any, number: int, names: list[str]) -> pa.RecordBatch:
         """Some columns of one row group, in one batch, whose buffers are sound and whose texts are UTF-8."""

@@ -81,10 +81,12 @@ def map_namespaces(
         UsageError: a mode that the target or these namespaces do not allow.
     """
     if mode == "split":
-        raise UsageError(
-            "--namespaces split is not offered yet", "one dump goes into one collection", "nothing was written",
-            "export the namespaces one by one (--namespace NAME), import each into its collection",
-        )  # fmt: skip
+        named = profile.rows - profile.namespaces.get("", 0)
+        if named and caps.passport:
+            ledger.add("namespace", "encoded", named, "one collection for each, whose passport keeps the name")
+        elif named:
+            ledger.add("namespace", "lossy", named, "one collection for each; the target has no room for the name")
+        return None, None
     if set(profile.namespaces) <= {""}:
         return None, None
     if caps.native_namespace:

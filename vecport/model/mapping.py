@@ -93,6 +93,14 @@ class Mapper:
     def _check_namespaces(self, namespace: pa.Array) -> None:
         """The plan stands on the dump's profile; namespaces that it does not name would be dropped in silence."""
         plan = self.plan
+        one = plan.passport.one_namespace
+        if one is not None:
+            if pc.any(pc.not_equal(namespace, one)).as_py():
+                raise NotRepresentable(
+                    f"a record is not of the namespace {one!r}", f"collection {plan.target.name} is for that one",
+                    "nothing of its batch was written",
+                )  # fmt: skip
+            return
         kept = plan.capabilities.native_namespace or plan.namespace_key is not None or plan.id_prefix is not None
         if not kept and pc.any(pc.not_equal(namespace, "")).as_py():
             raise NotRepresentable("a record has a namespace that the dump's profile does not name",
@@ -167,6 +175,7 @@ def plan_mapping(
     import_id: str,
     settings: MappingType[str, str] | None = None,
     namespaces: str | None = None,
+    one_namespace: str | None = None,
     vector_names: MappingType[str, str] | None = None,
 ) -> tuple[MappingPlan, Ledger]:
     """Decide how a dump goes into a target.
@@ -181,6 +190,7 @@ def plan_mapping(
         import_id: names this import.
         settings: the user's choices; ``metric`` is one that concerns the mapping.
         namespaces: one of NAMESPACE_MODES, None for ``field``.
+        one_namespace: of all records, where each namespace goes into a collection of its own.
         vector_names: names of vectors in the target by their names in the dump, where they shall differ.
 
     Returns:
@@ -223,6 +233,7 @@ def plan_mapping(
         rows=rows,
         import_id=import_id,
         prefix=prefix,
+        one_namespace=one_namespace,
     )
     plan = MappingPlan(
         source=source,

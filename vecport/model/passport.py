@@ -41,6 +41,8 @@ class Passport:
         state: ``loading`` until the import has finished.
         prefix: what stands between the namespace and the id in the target's ids, None where ids have no prefix. It
             is in no namespace's name, so the first one ends the namespace.
+        one_namespace: the namespace of every record of the dump that is here, where each namespace has a collection of
+            its own; None where records tell their namespaces themselves.
     """
 
     collection: Collection
@@ -54,6 +56,7 @@ class Passport:
     import_id: str = ""
     state: str = "loading"
     prefix: str | None = None
+    one_namespace: str | None = None
 
     def to_json(self, state: str | None = None) -> dict[str, Any]:
         """Plain data, with another state when one is given."""
@@ -70,6 +73,7 @@ class Passport:
             "import_id": self.import_id,
             "state": state or self.state,
             "prefix": self.prefix,
+            "one_namespace": self.one_namespace,
         }
 
     @classmethod
@@ -81,6 +85,9 @@ class Passport:
             prefix = data.get("prefix")
             if prefix is not None and (not isinstance(prefix, str) or not prefix or data["ids"] != "same"):
                 raise ValueError("a prefix that cannot be")
+            one = data.get("one_namespace")
+            if one is not None and not (isinstance(one, str) and prefix is None and data["namespace"] is None):
+                raise ValueError("a namespace of all records that cannot be")
             return cls(
                 collection=collection_from_json(data["collection"]),
                 ids=data["ids"],
@@ -93,6 +100,7 @@ class Passport:
                 import_id=str(data["import_id"]),
                 state=data["state"],
                 prefix=prefix,
+                one_namespace=one,
             )
         except (KeyError, TypeError, ValueError) as e:
             raise NotRepresentable("the collection's passport cannot be read", why=f"{type(e).__name__}: {e}") from e
@@ -107,7 +115,8 @@ def target_keys(passport: Passport | None, record_ids: pa.Array, namespaces: pa.
         namespaces: of the dump, text.
 
     Returns:
-        Two columns of the same length. Namespaces are empty where the passport moves them elsewhere.
+        Two columns of the same length. Namespaces are empty where the passport moves them elsewhere; where the target
+        holds one namespace, those of other records stay as they are.
 
     Raises:
         NotRepresentable: a namespace holds the separator, so that the way back would be ambiguous.
@@ -124,6 +133,8 @@ def target_keys(passport: Passport | None, record_ids: pa.Array, namespaces: pa.
         record_ids = pc.binary_join_element_wise(namespaces, record_ids, passport.prefix)
     elif passport.ids == "hashed":
         record_ids = idlib.stand_ins(record_ids, namespaces, passport.collection.id_kind)
+    if passport.one_namespace is not None:
+        namespaces = pc.if_else(pc.equal(namespaces, passport.one_namespace), "", namespaces)
     if passport.prefix is not None or passport.namespace is not None:
         namespaces = pa.repeat(pa.scalar("", pa.string()), len(record_ids))
     return record_ids, namespaces

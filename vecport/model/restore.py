@@ -49,7 +49,10 @@ class Restorer:
         if p.prefix is not None:
             record_ids, namespace = self._unprefixed(record_ids)
             page = _with_keys(page, record_ids, namespace)
-        elif p.ids == "same" and self.collection.id_kind not in ("string", self.native.id_kind):
+        elif p.one_namespace is not None:
+            namespace = self._of_one(namespace, p.one_namespace)
+            page = _with_keys(page, record_ids, namespace)
+        if p.prefix is None and p.ids == "same" and self.collection.id_kind not in ("string", self.native.id_kind):
             for stored in record_ids.to_pylist():
                 ids.check(stored, self.collection.id_kind)
         if p.ids == "hashed" or p.document or p.namespace:
@@ -102,6 +105,19 @@ class Restorer:
             ids.check(own, kind)
             found.append((own, namespace))
         return tuple(pa.array(list(column), pa.string()) for column in zip(*found, strict=True))
+
+    def _of_one(self, namespaces: pa.Array, one: str) -> pa.Array:
+        """The namespace that the passport names; records of others were added by somebody else and keep theirs."""
+        default = pc.equal(namespaces, "")
+        others = len(namespaces) - (pc.sum(default).as_py() or 0)
+        if others and one and pc.any(pc.equal(namespaces, one)).as_py():
+            raise NotRepresentable(
+                f"the collection has a namespace {one!r}, which its passport says all of its records have",
+                "such a record and one of the default namespace could become one record", "nothing was changed",
+                "export with --ignore-passport to take the collection as it is",
+            )  # fmt: skip
+        self.foreign += others
+        return pc.if_else(default, one, namespaces)
 
     def _originals(self, row: dict[str, Any]) -> dict[str, Any]:
         text = row.pop(ORIGINALS, None)

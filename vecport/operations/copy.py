@@ -11,6 +11,7 @@ from ..dump.journal import Journal
 from ..dump.layout import MANIFEST
 from ..dump.store import open_store
 from ..errors import AlreadyExists, UsageError
+from . import split
 from .export import DEFAULT_MEMORY_BYTES, ExportResult, export
 from .import_ import ImportResult, import_
 from .progress import Progress, Stop
@@ -92,6 +93,9 @@ def copy(
     place = endpoint(source, role="source", collection=collection, options=source_options)
     if target == "-":
         raise UsageError("copy cannot write to stdout", "it could not be verified", next="use export and import")
+    name = target_collection or (None if "#" in target else place.collection)
+    if namespaces == "split":
+        split.check_target(endpoint(target, role="target", collection=name, options=target_options, create=True))
     location = dump or f"{re.sub(r'[^A-Za-z0-9._-]+', '_', place.collection)}.vecport"
     store = open_store(location)
     exported = None
@@ -107,7 +111,6 @@ def copy(
             ignore_passport=ignore_passport, like=like, take_over=take_over, require_snapshot=require_snapshot,
             max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
         )  # fmt: skip
-    name = target_collection or (None if "#" in target else place.collection)
     imported = import_(
         location, target, collection=name, target_options=target_options, workers=workers,
         memory_bytes=memory_bytes, if_exists=if_exists, on_conflict=on_conflict, namespaces=namespaces,
@@ -116,7 +119,8 @@ def copy(
         progress=progress, stop=stop,
     )  # fmt: skip
     verified = verify(
-        location, target, collection=name, target_options=target_options, tolerance=tolerance, limits=limits,
+        location, target, collection=name, target_options=target_options, tolerance=tolerance,
+        namespaces="split" if namespaces == "split" else None, limits=limits,
         max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
     )  # fmt: skip
     code = verified.exit_code or (exported.exit_code if exported else 0)

@@ -30,7 +30,7 @@ class Choices:
     Attributes:
         if_exists: ``create``, ``append`` or ``replace``.
         on_conflict: ``replace``, ``skip`` or ``fail``.
-        namespaces: ``field``, ``prefix`` or ``refuse``; None for ``field`` where keys stay distinct.
+        namespaces: ``field``, ``prefix``, ``split`` or ``refuse``; None for ``field`` where keys stay distinct.
         settings: the ``--set`` choices.
         vectors: names of vectors in the target by their names in the dump, where they shall differ.
     """
@@ -87,6 +87,7 @@ class Cargo:
         rows: how many they are.
         identity: of the dump, ``""`` where there is none yet.
         system: the connector that they were read by.
+        namespace: of all of them, where each namespace goes into a collection of its own.
     """
 
     collection: Collection
@@ -94,12 +95,14 @@ class Cargo:
     rows: int
     identity: str
     system: str
+    namespace: str | None = None
 
 
 def cargo_of(dump: Dump) -> Cargo:
-    """All that a manifest says."""
-    m = dump.manifest
-    return Cargo(dump.collection, m.total_profile(), m.rows, str(m.identity), str(m.source.get("system", "")))
+    """All that a manifest says. A part has the profile of its whole dump, so that all parts are made alike."""
+    m = dump.whole.manifest
+    system = str(m.source.get("system", ""))
+    return Cargo(dump.collection, dump.whole.profile, dump.rows, str(m.identity), system, dump.namespace)
 
 
 def capabilities_of(connector: str) -> TargetCapabilities:
@@ -139,7 +142,7 @@ def make_plan(
     mapping, ledger = plan_mapping(
         cargo.collection, cargo.profile, caps,
         name=target.collection, rules=target.connector, identity=cargo.identity, rows=cargo.rows, import_id=import_id,
-        settings=given, namespaces=choices.namespaces, vector_names=choices.vectors,
+        settings=given, namespaces=choices.namespaces, one_namespace=cargo.namespace, vector_names=choices.vectors,
     )  # fmt: skip
     _check_offered("--if-exists", choices.if_exists, caps.if_exists, target)
     _check_offered("--on-conflict", choices.on_conflict, caps.on_conflict, target)
@@ -168,7 +171,15 @@ def _check_offered(option: str, value: str, offered: frozenset[str], target: End
         )
 
 
-def import_id_for(dump: Dump, target: Endpoint) -> str:
-    """The name of the import of this dump into this target: the same for the same command."""
-    text = "\n".join((dump.manifest.dump_id, str(dump.manifest.identity), target.connector, target.text))
+def import_id_for(dump: Dump, target: Endpoint, *more: str) -> str:
+    """The name of the import of this dump into this target: the same for the same command.
+
+    Args:
+        dump: the whole one, or a part of it.
+        target: where it goes.
+        more: what else tells it from other imports of the same dump into the same collection.
+    """
+    m = dump.whole.manifest
+    part = () if dump.namespace is None else ("namespace", dump.namespace)
+    text = "\n".join((m.dump_id, str(m.identity), target.connector, target.text, *part, *more))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

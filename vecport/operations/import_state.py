@@ -49,6 +49,11 @@ class ImportState:
         self._store.prepare()
         self._store.put("state.json", json.dumps(facts).encode())
 
+    def record(self, facts: dict[str, Any]) -> None:
+        """Replace what ``begin`` recorded; what is acknowledged is kept."""
+        self._store.prepare()
+        self._store.put("state.json", json.dumps(facts).encode())
+
     def acknowledge(self, mark: Mark) -> None:
         """Record that all row groups of a shard up to this one are durable in the target."""
         self._store.put(f"acks/{_name(mark.shard)}", json.dumps({"groups": mark.group + 1}).encode())

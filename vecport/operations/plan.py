@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,11 +19,10 @@ from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import Collection, collection_to_json
 from ..model.profile import Profile, profile_page
-from . import estimates, rejects, target_config
+from . import estimates, rejects, split, target_config
 from .export_task import restorer_for
-from .import_ import _target_endpoint
 from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
-from .sessions import Endpoint, endpoint
+from .sessions import Endpoint, endpoint, target_endpoint
 
 #: Records that are read of a source, for sizes and for the ledger.
 SAMPLE = 500
@@ -36,7 +35,8 @@ class PlanResult:
     Attributes:
         source, target: as they may be shown; target is ``""`` when none was named.
         facts: rows, by namespace too, version, schema, snapshot or live, what exists in the target and what would be
-            created there, and ``estimates`` of requests, sizes and times with their basis.
+            created there, and ``estimates`` of requests, sizes and times with their basis; ``collections`` by namespace
+            where each would have one of its own.
         ledger: plain data, worst first; empty without a target.
         sampled: the ledger and the sizes stand on so many records; None where they stand on all.
     """
@@ -145,6 +145,12 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
         profile.namespaces = dict(spaces)
     cargo = Cargo(collection, profile, rows or 0, "", place.connector)
     made = _plan_target(cargo, target, choices, facts, notes)
+    if choices.namespaces == "split":
+        split.check_target(target)
+        if spaces is None:
+            notes.append(f"{place.text} does not count its namespaces: plan the dump to see the collections")
+        else:
+            _plan_split(_named(spaces, target), target, choices, facts, notes)
     found += _into(target, made, rows, each, basis, None if size.high is None else int(size.high))
     facts["estimates"] = [e.to_json() for e in found]
     if rows is None or sampled < rows:
@@ -188,8 +194,12 @@ def _plan_dump(
     notes = [left_out] if left_out else []
     if target is None:
         return PlanResult(dump.url, "", facts, notes=tuple(notes)), None, None
-    place = _target_endpoint(target, collection, options, dump)
+    place = target_endpoint(target, collection, options, dump)
     made = _plan_target(cargo, place, choices, facts, notes)
+    if choices.namespaces == "split":
+        found = split.pieces(dump, place)
+        notes += filter(None, [split.doubt(dump, found)])
+        _plan_split(split.destinations(found), place, choices, facts, notes)
     each, basis = row_bytes(cargo.collection), "the schema, and 400 bytes besides vectors"
     facts["estimates"] = [e.to_json() for e in _into(place, made, cargo.rows, each, basis, size)]
     return PlanResult(dump.url, place.text, facts, made.ledger.to_json(), tuple(notes)), made, place
@@ -213,6 +223,27 @@ def _plan_target(
     if facts["target"]["would"].startswith("refuse"):
         notes.append(f"{target.text} holds records: choose --if-exists append or replace, or another collection")
     return made
+
+
+def _named(spaces: Mapping[str, int], target: Endpoint) -> Mapping[str, split.Destination]:
+    """Where the namespaces of a source would go."""
+    names = split.collection_names(target, sorted(spaces))
+    return {ns: split.Destination(names[ns], spaces[ns]) for ns in names}
+
+
+def _plan_split(
+    wanted: Mapping[str, split.Destination], target: Endpoint, choices: Choices, facts: dict[str, Any], notes: list[str]
+) -> None:
+    """Look at the collection of each namespace; what was told of the target is told of each of them."""
+    facts["collections"] = {}
+    facts["target"] = {k: v for k, v in facts["target"].items() if k in ("folder", "free_bytes")}
+    notes[:] = [n for n in notes if not n.startswith(f"{target.text} holds records")]
+    for ns, to in wanted.items():
+        with replace(target, collection=to.collection).open_target() as session:
+            there = _target_facts(session.describe(), choices)
+        facts["collections"][ns] = {"collection": to.collection, "records": to.rows, **there}
+        if there["would"].startswith("refuse"):
+            notes.append(f"{to.collection} holds records: choose --if-exists append or replace, or another collection")
 
 
 def _target_facts(existing: Description | None, choices: Choices) -> dict[str, Any]:

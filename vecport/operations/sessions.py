@@ -12,6 +12,7 @@ from ..connectors.base import Connector, Selection, Source, Target
 from ..connectors.decorators import decorated_source, decorated_target
 from ..connectors.guest import UNBOUNDED, Guest, interruptible
 from ..connectors.secrets import Secret
+from ..dump.dump import Dump
 from ..errors import NotFound, UsageError
 from .progress import Stop
 
@@ -112,6 +113,19 @@ def endpoint(
     if name is None:
         name = _only_collection(connector, place, create)
     return Endpoint(connector.info.name, place, name, address.partition("#")[0], dict(options or {}), guest)
+
+
+def target_endpoint(
+    target: str, collection: str | None, options: Mapping[str, str] | None, dump: Dump, guest: Guest = UNBOUNDED
+) -> Endpoint:
+    """The collection that a dump goes into; the name of its own where none is named."""
+    try:
+        return endpoint(target, role="target", collection=collection, options=options, create=True, guest=guest)
+    except UsageError as e:
+        if "which collection" not in e.what:
+            raise
+    name = dump.collection.name
+    return endpoint(target, role="target", collection=name, options=options, create=True, guest=guest)
 
 
 def _only_collection(connector: Connector, place: Place, create: bool) -> str:

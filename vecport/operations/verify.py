@@ -15,7 +15,8 @@ import pyarrow as pa
 from ..connectors.base import Description, Selection, Source
 from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
-from ..errors import UsageError
+from ..dump.part import Part, Share, shares
+from ..errors import NotFound, UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model import hashes
 from ..model.batch import dense_matrix
@@ -23,12 +24,13 @@ from ..model.collection import Bound, Collection
 from ..model.near import within
 from ..model.passport import Passport, target_keys
 from ..model.restore import Restorer
+from . import split
 from .compare import bound_of, describe_bound, schema_changes
 from .duck import Duck
 from .export_task import restorer_for
 from .progress import Progress, Silent, Stop
 from .reconcile import KEY_SCHEMA
-from .sessions import endpoint
+from .sessions import Endpoint, endpoint, target_endpoint
 
 EXAMPLES = 5
 
@@ -49,6 +51,8 @@ class VerifyResult:
         bound: in words.
         examples: some ids of each kind.
         exit_code: 0 when nothing is missing, extra or changed, else 3.
+        namespace: whose records alone were compared, because the collection holds no others; None for all records.
+        collections: by namespace the result of its collection, where they were split; the counts above are their sums.
     """
 
     dump: str
@@ -67,6 +71,8 @@ class VerifyResult:
     seconds: float
     notes: tuple[str, ...] = ()
     exit_code: int = 0
+    namespace: str | None = None
+    collections: Mapping[str, VerifyResult] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,6 +98,7 @@ def verify(
     collection: str | None = None,
     target_options: Mapping[str, str] | None = None,
     tolerance: float | None = None,
+    namespaces: str | None = None,
     limits: Mapping[str, int] | None = None,
     max_rps: float | None = None,
     max_mbps: float | None = None,
@@ -107,6 +114,9 @@ def verify(
         target_options: connector options by name; no secrets.
         tolerance: largest relative error of a vector that counts as equal; None takes the bound that the database
             states for its metric, bit for bit when it states none.
+        namespaces: ``split`` compares each namespace with the collection that an import with ``--namespaces split``
+            made for it; ``collection`` is then the one that import was given. None compares one collection, with the
+            records of one namespace where its passport says that it holds no others.
         limits: raised bounds for reading the dump, by name.
         max_rps, max_mbps: at most so many requests, and megabytes of records, a second.
         progress, stop: as in ``export``.
@@ -114,11 +124,22 @@ def verify(
     Raises:
         VecportError: the dump or the database cannot be read.
     """
-    started = time.monotonic()
+    if namespaces not in (None, "split"):
+        raise UsageError(f"--namespaces {namespaces}: verify finds out by itself", next="leave it out, or say split")
     progress, stop = progress or Silent(), stop or Stop()
     opened = open_dump(dump, DEFAULT_LIMITS.with_overrides(dict(limits or {})))
     guest = Guest(max_rps, max_mbps)
+    if namespaces == "split":
+        return _verify_split(
+            opened, target_endpoint(target, collection, target_options, opened, guest), tolerance, progress, stop
+        )
     place = endpoint(target, role="target", collection=collection, options=target_options, guest=guest)
+    return _verify(opened, place, tolerance, progress, stop)
+
+
+def _verify(dump: Dump, place: Endpoint, tolerance: float | None, progress: Progress, stop: Stop) -> VerifyResult:
+    """Compare one collection."""
+    started = time.monotonic()
     progress.phase("open")
     with place.open_source(Selection(), stop) as session:
         if not session.capabilities.fetches:
@@ -128,7 +149,9 @@ def verify(
             )
         description = session.describe()
         session.attach(session.snapshot())
-        for text in description.notes:
+        opened, notes, changed = _of_namespace(dump, description)
+        notes = (*description.notes, *notes)
+        for text in notes:
             progress.note(text)
         check = _Check(opened, session, description, tolerance)
         progress.phase("verify", opened.manifest.rows)
@@ -137,14 +160,83 @@ def verify(
         extra = max(0, count - (opened.manifest.rows - tally.missing))
         if extra and session.capabilities.lists_keys:
             tally.example("extra", check.extra_keys())
-    changes = schema_changes(opened.collection, check.collection)
+    changes = (*schema_changes(opened.collection, check.collection), *changed)
     bad = tally.missing or extra or tally.vectors_changed or tally.metadata_changed or changes
     return VerifyResult(
         dump=opened.url, target=place.text, rows=opened.manifest.rows, count=count, equal=tally.equal,
         within_bound=tally.within_bound, missing=tally.missing, extra=extra, vectors_changed=tally.vectors_changed,
         metadata_changed=tally.metadata_changed, schema_changes=changes, bound=describe_bound(check.bound),
-        examples=tally.examples, seconds=time.monotonic() - started, notes=description.notes,
-        exit_code=3 if bad else 0,
+        examples=tally.examples, seconds=time.monotonic() - started, notes=notes, exit_code=3 if bad else 0,
+        namespace=opened.namespace,
+    )  # fmt: skip
+
+
+def _of_namespace(dump: Dump, description: Description) -> tuple[Dump, tuple[str, ...], tuple[str, ...]]:
+    """What of a dump belongs into a collection that holds one namespace; notes, and what is wrong with it."""
+    passport = None if description.passport is None else Passport.from_json(description.passport)
+    if dump.namespace is not None or passport is None or passport.one_namespace is None:
+        return dump, (), ()
+    name, found = passport.one_namespace, shares(dump)
+    if name not in found and dump.rows:
+        wrong = f"the collection holds namespace {name!r}, which the dump does not have"
+        return Part(dump, Share(name, 0, {})), (), (wrong,)
+    if len(found) < 2:
+        return dump, (), ()
+    note = (
+        f"the collection holds namespace {name!r} alone: {found[name].rows:,} of {dump.rows:,} records were compared;"
+        " all namespaces: --namespaces split"
+    )
+    return Part(dump, found[name]), (note,), ()
+
+
+def _verify_split(dump: Dump, place: Endpoint, tolerance: float | None, progress: Progress, stop: Stop) -> VerifyResult:
+    """Compare the collection of each namespace."""
+    started = time.monotonic()
+    progress.phase("list namespaces")
+    found: dict[str, VerifyResult] = {}
+    absent: list[NotFound] = []
+    pieces = split.pieces(dump, place)
+    for piece in pieces:
+        name = piece.target.collection
+        try:
+            found[piece.namespace] = _verify(piece.dump, piece.target, tolerance, split.Named(progress, name), stop)
+        except NotFound as e:
+            absent.append(e)
+            found[piece.namespace] = _absent(piece)
+    if len(absent) == len(pieces):
+        raise absent[0]
+    return _summed(dump, place, found, {p.namespace: p.target.collection for p in pieces}, time.monotonic() - started)
+
+
+def _absent(piece: split.Piece) -> VerifyResult:
+    rows = piece.dump.rows
+    return VerifyResult(
+        piece.dump.url, piece.target.text, rows, 0, 0, 0, rows, 0, 0, 0, ("the collection does not exist",), "", {},
+        0.0, exit_code=3, namespace=piece.namespace,
+    )  # fmt: skip
+
+
+def _summed(
+    dump: Dump, place: Endpoint, found: Mapping[str, VerifyResult], names: Mapping[str, str], seconds: float
+) -> VerifyResult:
+    """One result for all collections: equal only when each of them is."""
+
+    def total(what: str) -> int:
+        return sum(getattr(r, what) for r in found.values())
+
+    examples: dict[str, list[str]] = {}
+    for ns, result in found.items():
+        for kind, ids in result.examples.items():
+            have = examples.setdefault(kind, [])
+            have += [f"{names[ns]} {id_}" for id_ in ids[: EXAMPLES - len(have)]]
+    return VerifyResult(
+        dump=dump.url, target=place.text, rows=total("rows"), count=total("count"), equal=total("equal"),
+        within_bound=total("within_bound"), missing=total("missing"), extra=total("extra"),
+        vectors_changed=total("vectors_changed"), metadata_changed=total("metadata_changed"),
+        schema_changes=tuple(f"{names[ns]}: {c}" for ns, r in found.items() for c in r.schema_changes),
+        bound="; ".join(dict.fromkeys(r.bound for r in found.values() if r.bound)), examples=examples,
+        seconds=seconds, notes=tuple(f"{names[ns]}: {n}" for ns, r in found.items() for n in r.notes),
+        exit_code=max(r.exit_code for r in found.values()), collections=found,
     )  # fmt: skip
 
 

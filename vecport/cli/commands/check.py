@@ -42,7 +42,7 @@ def validate(run: Run, dump: str, **options: Any) -> int:
 @command("verify")
 @click.argument("dump")
 @click.argument("target")
-@o.stack(o.collection(), o.target_options, o.tolerance, o.guest, o.limits)
+@o.stack(o.collection(), o.target_options, o.tolerance, o.split, o.guest, o.limits)
 def verify(run: Run, dump: str, target: str, **options: Any) -> int:
     """Compare a database with a dump, record by record.
 
@@ -51,7 +51,7 @@ def verify(run: Run, dump: str, target: str, **options: Any) -> int:
     \b
     Examples:
       vecport verify ./docs.vecport postgresql://me@db/prod -c docs
-      vecport verify ./docs.vecport qdrant://localhost:6333 -c docs --json
+      vecport verify ./docs.vecport qdrant://localhost:6333 -c docs --namespaces split --json
     """
     from .. import render
 

@@ -46,6 +46,17 @@ class PostgresConnector(Connector):
             found = list_tables(connection, place.option("schema"))
         return [CollectionSummary(name, None, detail) for name, detail in found]
 
+    def beside(self, place: Place, collection: str, suffix: str) -> str:
+        """See ``Connector.beside``; the suffix goes into the quotes of a quoted name."""
+        from . import sql
+
+        if place.option("schema"):
+            sql.check_name(collection + suffix)
+            return collection + suffix
+        schema, table = sql.split_name(collection)
+        sql.check_name(table + suffix)
+        return sql.join_name(schema, table + suffix)
+
     def open_source(self, place: Place, collection: str, selection: Selection) -> PostgresSource:
         """See ``Connector.open_source``."""
         _check_name(collection)

@@ -1,0 +1,320 @@
+"""One import: from the look at what is there to the count at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ..connectors.base import Description, Mark, Target
+from ..dump.dump import Dump
+from ..dump.manifest import ShardEntry
+from ..dump.part import Part
+from ..dump.store import LocalStore
+from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
+from ..model.passport import Passport
+from .duck import Duck
+from .import_plan import Choices, ImportPlan, capabilities_of, make_plan
+from .import_state import ImportState
+from .import_task import Runner
+from .progress import Progress, Stop
+from .reconcile import KEY_SCHEMA
+from .sessions import Endpoint
+from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
+
+#: Below this a worker process takes longer to start than it saves.
+_SMALL_BYTES = 32 << 20
+
+
+@dataclass(slots=True)
+class ImportJob:
+    """One run of an import; the fields are the user's choices."""
+
+    dump: Dump
+    target: Endpoint
+    import_id: str
+    choices: Choices
+    workers: int | None
+    memory_bytes: int
+    limits: Mapping[str, int]
+    progress: Progress
+    stop: Stop
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Hear one sentence, each once; the target's own come here too (``connectors.report``)."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.progress.note(text)
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Hear how far the target's own work is."""
+        self.progress.reached(done, total, unit, step)
+
+
+def refusal(job: ImportJob, plan: ImportPlan, allow_lossy: Sequence[str], strict: bool) -> int:
+    """The exit code with which the ledger would refuse this import; a dry run shows it and the ledger."""
+    try:
+        plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)
+    except NotRepresentable as e:
+        job.note(f"this import would be refused: {e.why}; {e.next}")
+        return e.exit_code
+    return 0
+
+
+def verify_command(dump: Dump, target: Endpoint) -> str:
+    return shlex.join(["vecport", "verify", dump.url, *target.arguments()])
+
+
+def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None) -> tuple[int, int]:
+    """Import a dump, or go on with an interrupted import of it.
+
+    Args:
+        job: what goes where.
+        session: an open target.
+        early: checks of the dump that are under way.
+
+    Returns:
+        Records written by this run, and by those before it.
+
+    Raises:
+        VecportError: nothing more is written; what was acknowledged is kept.
+    """
+    state = ImportState(job.import_id)
+    with state.lock(job.target.text):
+        existing = session.describe()
+        resume = is_resumed(job, state, existing)
+        if not resume:
+            if state.begun() is None:
+                # What a run left that was killed while it tidied up.
+                state.clear()
+            check_existing(job, existing, resume=False)
+        check_shards(job, early)
+        plan = make_plan(
+            job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session,
+        )  # fmt: skip
+        if resume:
+            check_same_mapping(job, state, None if existing is None else passport_of(existing), plan)
+        _check_namespaces(job, plan)
+        before = existing.count or 0 if existing is not None and job.choices.if_exists == "append" and not resume else 0
+        if not resume:
+            state.begin({"before": before, "target": job.target.text, "dump": job.dump.url, "mapping": _facts(plan),
+                         "choices": job.choices.to_json()})  # fmt: skip
+        session.prepare(plan.target)
+        session.attach(plan.target)
+        acknowledged = _acknowledged(job, state, session) if resume else {}
+        written, resumed = _write(job, session, plan, acknowledged)
+        _finish(job, session, plan, state)
+    return written, resumed
+
+
+def is_resumed(job: ImportJob, state: ImportState, existing: Description | None) -> bool:
+    """Whether this very import was begun here before and its collection is still the one that it made."""
+    begun = state.begun()
+    if existing is None:
+        return False
+    if job.choices.if_exists == "replace" and (begun is None or begun.get("choices") != job.choices.to_json()):
+        # What is there, an interrupted import of other choices included, is to be replaced.
+        return False
+    passport = passport_of(existing)
+    if passport is not None:
+        return passport.import_id == job.import_id and (passport.state == "loading" or begun is not None)
+    return begun is not None
+
+
+def _facts(plan: ImportPlan) -> dict[str, Any]:
+    """How records are made by a plan: all of an import must be made alike."""
+    made = plan.mapping.passport.to_json()
+    return {k: made[k] for k in ("ids", "vectors", "document", "namespace", "prefix", "one_namespace")}
+
+
+def check_same_mapping(job: ImportJob, state: ImportState, passport: Passport | None, plan: ImportPlan) -> None:
+    """The rest of an interrupted import goes in as its beginning did."""
+    now = _facts(plan)
+    begun = passport.to_json() if passport is not None else (state.begun() or {}).get("mapping") or now
+    other = [k for k in now if begun.get(k) != now[k]]
+    if other:
+        raise UsageError(
+            f"the interrupted import into {job.target.text} was begun with other choices",
+            f"{other[0]} was {begun.get(other[0])!r}, now it would be {now[other[0]]!r}", "nothing more was written",
+            "use the choices of the first run (--namespaces, --target-config), or begin anew with --if-exists replace",
+        )  # fmt: skip
+
+
+def passport_of(existing: Description) -> Passport | None:
+    if existing.passport is None:
+        return None
+    try:
+        return Passport.from_json(existing.passport)
+    except NotRepresentable:
+        return None
+
+
+def check_existing(job: ImportJob, existing: Description | None, *, resume: bool) -> None:
+    """Existing targets are sacred: refuse a collection with records before anything is touched."""
+    if existing is None or resume or job.choices.if_exists != "create" or not existing.count:
+        return
+    passport = passport_of(existing)
+    same = passport is not None and passport.import_id == job.import_id and passport.state == "complete"
+    choices = sorted(capabilities_of(job.target.connector).if_exists - {"create"})
+    offered = "".join(f"--if-exists {c}, " for c in choices) + "or"
+    raise AlreadyExists(
+        f"{job.target.text} holds {existing.count:,} records",
+        "this very dump was imported here before" if same else "",
+        "nothing was written",
+        f"compare it: {verify_command(job.dump, job.target)}; or choose {offered} another --collection",
+    )
+
+
+def _check_namespaces(job: ImportJob, plan: ImportPlan) -> None:
+    """Where a target has no namespaces and ids stay as they are, equal ids of two namespaces would be one record."""
+    if plan.mapping.namespace_key is None or plan.mapping.id_mode == "hashed":
+        return
+    with Duck(job.memory_bytes // 2) as duck:
+        duck.load("keys", KEY_SCHEMA, (_plain(b) for b in job.dump.keys(("id", "namespace"))))
+        found = duck.rows("SELECT id FROM keys GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 3")
+    if found:
+        raise NotRepresentable(
+            f"id {found[0][0]!r} stands in several namespaces of this dump",
+            f"{job.target.text} has no namespaces, so these records would replace each other",
+            "nothing was written",
+            "put the namespace before the id: --namespaces prefix; or export the namespaces one by one"
+            " (--namespace NAME), and import each into its collection",
+        )
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=KEY_SCHEMA)
+
+
+class ShardChecks:
+    """Looks at every shard, in threads, while the target is opened: is it there and whole (in an object store: its size
+    and its footer)?
+    """
+
+    def __init__(self, dump: Dump) -> None:
+        local = isinstance(dump.store, LocalStore)
+
+        def check(entry: ShardEntry) -> None:
+            reader = dump.shard(entry)
+            if local:
+                reader.check_all()
+            else:
+                reader.check_footer()
+
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="check")
+        self._coming = [self._pool.submit(check, entry) for entry in dump.manifest.shards]
+
+    def wait(self, stop: Stop) -> None:
+        """Return when all of them are good; raise what is wrong with one."""
+        for one in self._coming:
+            one.result()
+            stop.check()
+
+    def __enter__(self) -> ShardChecks:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def check_shards(job: ImportJob, early: ShardChecks | None = None) -> None:
+    """Before the first write: wait for the checks, or make them now."""
+    job.progress.phase("check dump")
+    with early or ShardChecks(job.dump) as checks:
+        checks.wait(job.stop)
+
+
+def _acknowledged(job: ImportJob, state: ImportState, session: Target) -> dict[str, set[int]]:
+    """Row groups by shard that need not be written again."""
+    marks = session.acknowledged()
+    if marks is None:
+        marks = {
+            Mark(s.path, g)
+            for s in job.dump.manifest.shards
+            for g in range(min(state.acknowledged(s.path), len(s.groups)))
+        }
+    found: dict[str, set[int]] = {}
+    for mark in marks:
+        found.setdefault(mark.shard, set()).add(mark.group)
+    return found
+
+
+def _write(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> tuple[int, int]:
+    manifest = job.dump.manifest
+    resumed = sum(s.groups[g] for s in manifest.shards for g in acknowledged.get(s.path, ()) if g < len(s.groups))
+    if resumed:
+        job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
+    job.progress.phase("write", manifest.rows)
+    job.progress.advance(resumed)
+    tasks: list[Task] = [
+        {
+            "kind": "import", "dump": job.dump.url, "shard": s.path,
+            "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
+            "choices": job.choices.to_json(), "limits": dict(job.limits), "part": _part_of(job.dump, s.path),
+        }
+        for s in manifest.shards
+        if any(rows and g not in acknowledged.get(s.path, ()) for g, rows in enumerate(s.groups))
+    ]  # fmt: skip
+    written: list[int] = []
+    executors = _executors(job, session, plan, len(tasks))
+    for task in tasks:
+        task["target"] = job.target.shared(len(executors)).to_json()
+    try:
+        run_tasks(tasks, executors, job.progress, job.stop, lambda _, result: written.append(_rows(result)))
+    finally:
+        for e in executors:
+            e.close()
+    return sum(written), resumed
+
+
+def _part_of(dump: Dump, shard: str) -> dict[str, Any] | None:
+    """Which records of a shard a task is about, as plain data; None for all of them."""
+    if not isinstance(dump, Part):
+        return None
+    return {"share": dump.share.of_shard(shard).to_json(), "checked": dump.checked}
+
+
+def _rows(result: Result) -> int:
+    return int(result["rows"])
+
+
+def _executors(job: ImportJob, session: Target, plan: ImportPlan, tasks: int) -> list[Executor]:
+    small = job.dump.manifest.size_bytes < _SMALL_BYTES
+    wanted = job.workers or (1 if small else min(4, os.cpu_count() or 1))
+    count = max(1, min(wanted, tasks))
+    kind = session.capabilities.concurrency
+    if count == 1 or kind == "handle":
+        return [InlineExecutor(Runner(session, job.dump.whole, plan).run)]
+    if kind == "threads":
+        runners = [Runner(dump=job.dump.whole) for _ in range(count)]
+        return [InlineExecutor(r.run, r.close) for r in runners]
+    return [ProcessExecutor() for _ in range(count)]
+
+
+def _finish(job: ImportJob, session: Target, plan: ImportPlan, state: ImportState) -> None:
+    job.progress.phase("index")
+    session.link()
+    passport = {**plan.target.passport, "state": "complete"} if plan.target.passport else {}
+    session.finish(passport)
+    job.progress.phase("count")
+    count = session.count()
+    expected = job.dump.manifest.rows
+    before = int((state.begun() or {}).get("before", 0))
+    least, most = (max(before, expected), before + expected) if job.choices.if_exists == "append" else (expected,) * 2
+    if count > most and job.choices.on_conflict == "skip":
+        job.note(f"{job.target.text} counts {count:,} records, {count - most:,} more than the dump explains: somebody"
+                 " else wrote there meanwhile, and their records were kept")  # fmt: skip
+    elif not least <= count <= most:
+        raise Incomplete(
+            f"{job.target.text} counts {count:,} records, the dump has {expected:,}",
+            "records were lost or added on the way, or somebody else writes to this collection",
+            "the records that were acknowledged are there",
+            f"see which: {verify_command(job.dump, job.target)}",
+        )
+    state.clear()
