@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -299,6 +300,26 @@ def test_a_scan_goes_on_behind_the_page_before_the_silence(name: str, hours: Hou
 
 
 # ---- pieces
+
+
+@pytest.mark.parametrize("error", [Throttled, Unavailable])
+def test_a_row_group_of_many_requests_arrives_where_every_third_is_refused(
+    name: str, hours: Hours, error: type[Unavailable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, asked = MemoryTarget.write, count(1)
+
+    def by_requests(session: MemoryTarget, batch: Any, mark: Mark) -> None:
+        for start in range(0, batch.num_rows, session.capabilities.write_rows):
+            if next(asked) % 3 == 0:
+                raise error("not now")
+            write(session, batch.slice(start, session.capabilities.write_rows), mark)
+
+    monkeypatch.setattr(MemoryTarget, "write", by_requests)
+    with target(name, clock=hours.clock) as session:
+        session.write(batch_of(records(20_000), MADE), MARK)
+        assert session.count() == 20_000
+    # Two thousand records a second and more, although a third of the requests is in vain.
+    assert hours.passed < 40
 
 
 def test_what_is_too_large_is_halved_until_it_fits(name: str, sizes: Sizes) -> None:

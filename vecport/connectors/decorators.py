@@ -146,6 +146,9 @@ class _Writer:
         """Write a piece; False when it was too large and shall be cut again."""
         try:
             self._once(piece, mark)
+        except _Recut:
+            self._rows = self._most
+            return False
         except TooLarge as e:
             if piece.num_rows == 1:
                 raise _named(e, piece) from e
@@ -161,7 +164,7 @@ class _Writer:
         """The error of the first record that the target refuses by itself; its halves before that are written."""
         alone: NotRepresentable | None = error if piece.num_rows == 1 else None
         while alone is None:
-            half = piece.slice(0, (piece.num_rows + 1) // 2)
+            half = piece.slice(0, min((piece.num_rows + 1) // 2, self._most))
             try:
                 self._once(half, mark)
             except NotRepresentable as e:
@@ -178,10 +181,20 @@ class _Writer:
 
         def send() -> None:
             self._pace.ask(requests)
-            self._call(piece, mark)
+            try:
+                self._call(piece, mark)
+            except Unavailable as e:
+                if requests == 1 or not self._divisible:
+                    raise
+                self._patience.failed(e)
+                raise _Recut from e
 
         self._patience.call(send)
         self._pace.moved(piece.nbytes)
+
+
+class _Recut(Exception):
+    """A piece of several requests shall be sent again one by one."""
 
 
 def _named(error: NotRepresentable, piece: pa.RecordBatch) -> NotRepresentable:
