@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .render import consistency, ledger
@@ -62,14 +62,17 @@ def plan(result: PlanResult) -> Sheet:
     sheet = Sheet().headline(f"{result.source}: {count}")
     schema = facts.pop("schema", None) or {}
     target, creates = facts.pop("target", None), facts.pop("creates", None)
+    permissions = facts.pop("permissions", None) or []
     figures = facts.pop("estimates", None) or []
     if facts.get("namespaces"):
         facts["namespaces"] = {name or "(default)": n for name, n in facts["namespaces"].items()}
     _facts(sheet, facts)
+    sheet.facts(_permissions(permissions, "source"))
     _schema(sheet, schema)
     if result.target:
         sheet.gap().headline(result.target)
         sheet.facts(_target(target or {}))
+        sheet.facts(_permissions(permissions, "target"))
         if creates:
             _schema(sheet, creates, "created")
         if result.ledger:
@@ -92,10 +95,22 @@ def _figure(estimate: Mapping[str, Any]) -> str:
     return show(low) if show(low) == show(high) else f"{show(low)} to {show(high)}"
 
 
+def _permissions(permissions: Sequence[Mapping[str, Any]], role: str) -> Iterator[tuple[str, str]]:
+    """Which are there, which are missing (the notes say more), and which cannot be told."""
+    for label, allowed in (("allowed", True), ("not allowed", False), ("not known", None)):
+        found = [p for p in permissions if p["role"] == role and p["allowed"] is allowed]
+        if allowed is None:
+            yield label, "; ".join(f"{p['what']} ({p['why']})" for p in found)
+        else:
+            yield label, ", ".join(p["what"] for p in found)
+
+
 def _target(target: Mapping[str, Any]) -> Mapping[str, object]:
     room = target.get("free_bytes")
     more = {"free space": f"{show_size(room)} in {target.get('folder')}"} if isinstance(room, int) else {}
-    if not target.get("exists"):
+    if "exists" not in target:
+        return {"import would": target.get("would"), **more}
+    if not target["exists"]:
         return {"now": "does not exist: it would be created", **more}
     rows = target.get("rows")
     now = "exists" + (f" with {records(rows)}" if rows is not None else "")

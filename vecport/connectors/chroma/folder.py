@@ -41,6 +41,7 @@ from typing import Any, Final
 import xxhash
 
 from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, Unavailable
+from .. import access
 
 DATABASE: Final = "chroma.sqlite3"
 PREFIX: Final = "vecport-chroma-copy-"
@@ -121,8 +122,9 @@ def find(text: str) -> Path:
             safe="nothing was created",
             next="check the path; a server's address begins with chroma://",
         )
-    if (path / DATABASE).exists() and not os.access(path / DATABASE, os.R_OK):
-        raise AuthenticationFailed(f"{path / DATABASE} may not be read", why="this user has no permission for it")
+    access.require(access.to_read([path]))
+    if (path / DATABASE).exists():
+        access.require(access.to_read([path / DATABASE]))
     hint = f"the folder of a Chroma database holds a file {DATABASE}"
     if path.name == DATABASE:
         hint = f"name the folder, not the file: chroma:{path.parent}"

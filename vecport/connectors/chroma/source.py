@@ -24,9 +24,9 @@ from ...model.batch import dense_array, make_page, page_schema
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import VectorField
 from ..address import Place
-from ..base import Description, Json, Page, Reject, Selection, Source
+from ..base import Description, Json, Page, Permission, Reject, Selection, Source
 from . import client as clients
-from . import folder
+from . import folder, permissions
 from .describe import Facts, facts, open_collection
 from .records import metadata_column
 
@@ -355,6 +355,9 @@ class ChromaFolderSource(ChromaSource):
             note = f"an application writes to the folder; its writes waited {self._copy.held:.1f} s for the copy"
             return Facts(found.collection, found.passport, (*found.notes, note))
         return found
+
+    def permissions(self) -> tuple[Permission, ...]:
+        return permissions.to_read(Path(self._place.path))
 
     def snapshot(self) -> Json:
         collection = self._collection()

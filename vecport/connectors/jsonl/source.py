@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ from ...errors import Incomplete, UsageError
 from ...model.batch import KEY_COLUMNS, make_page, page_schema
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection, collection_from_json, collection_to_json
+from .. import access
 from ..address import Place
-from ..base import Description, Json, Page, Selection, Source
+from ..base import Description, Json, Page, Permission, Selection, Source
 from .files import Input, Start, read_lines
 from .lines import BadLine, Record, read_record
 from .survey import Options, Survey, id_text, take_survey
@@ -42,6 +44,10 @@ class JsonlSource(Source):
     def describe(self) -> Description:
         survey = self._surveyed()
         return Description(survey.collection, survey.count, None, "1", survey.notes)
+
+    def permissions(self) -> tuple[Permission, ...]:
+        path = Path(self._input.shown)
+        return (access.to_read([path]),) if path.is_file() else ()
 
     def snapshot(self) -> Json:
         survey = self._surveyed()

@@ -13,7 +13,8 @@ from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
-from ..base import Description, Json, Page, Selection, Source
+from ..base import Description, Json, Page, Permission, Selection, Source
+from . import permissions
 from .arrow import Batch, pa
 from .catalog import LOCKABLE, Table, require_table
 from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
@@ -71,6 +72,11 @@ class PostgresSource(Source):
             version=found.version,
             notes=found.notes,
         )
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """See ``Source.permissions``; asked of the catalogs."""
+        with self._failures(), self._reading() as connection:
+            return permissions.to_read(connection, self._place, self._name)
 
     def snapshot(self) -> Json:
         """Open a transaction, lock the table against changes of its definition, and export the snapshot.

@@ -16,9 +16,9 @@ from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
-from . import acknowledge, existing, indexes, sql, tables
+from . import acknowledge, existing, indexes, permissions, sql, tables
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension
 from .connect import READ, WRITE, begin, connect, run
@@ -115,6 +115,11 @@ class PostgresTarget(Target):
             count = tables.scalar(connection, f"SELECT count(*) FROM {table.rows}")
             passport = found.comment.passport if found.comment and found.comment.passport else None
             return Description(found.collection, count, passport, found.version, found.notes)
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        """See ``Target.permissions``; asked of the catalogs."""
+        with self._failures(), self._transaction(READ) as connection:
+            return permissions.to_write(connection, self._place, self._name, plan)
 
     def prepare(self, plan: TargetPlan) -> None:
         """See ``Target.prepare``. All of it is one transaction.

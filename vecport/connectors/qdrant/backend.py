@@ -15,8 +15,8 @@ import pyarrow as pa
 from ...errors import AuthenticationFailed, NotFound, Unavailable
 from ...model import canonical
 from ...model.collection import Collection, VectorField
-from ..base import TargetPlan
-from . import packing, schema, settings, vectors, wire
+from ..base import Permission, TargetPlan
+from . import packing, permissions, schema, settings, vectors, wire
 from .client import Pending, Server
 from .wire import PointKey
 
@@ -121,6 +121,14 @@ class Backend(ABC):
     def info(self, collection: str) -> Any | None:
         """``CollectionInfo``, None when there is no such collection."""
 
+    def may_read(self, collection: str) -> tuple[Permission, ...]:
+        """What is known about reading, without reading."""
+        return ()
+
+    def may_write(self, collection: str) -> tuple[Permission, ...]:
+        """What is known about writing, without writing."""
+        return ()
+
     @abstractmethod
     def filter(self, where: str | None) -> Any:
         """A filter in this backend's form."""
@@ -214,6 +222,13 @@ class ServerBackend(Backend):
 
     def close(self) -> None:
         self.server.close()
+
+    def may_read(self, collection: str) -> tuple[Permission, ...]:
+        return permissions.to_read(self.server.key, collection)
+
+    def may_write(self, collection: str) -> tuple[Permission, ...]:
+        self.info(collection)
+        return permissions.to_write(self.server.key, collection)
 
     # -- collections ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ...errors import AuthenticationFailed, Incomplete, NotRepresentable, Unavai
 from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection
-from ..base import Description, Json, Page, Selection, Source
+from ..base import Description, Json, Page, Permission, Selection, Source
 from . import schema, wire
 from .backend import Backend, Read, Rows
 from .wire import PointKey
@@ -91,6 +91,9 @@ class QdrantSource(Source):
         info = self._info()
         self._learn(info)
         return describe(self._backend, self._name, info, self.count())
+
+    def permissions(self) -> tuple[Permission, ...]:
+        return self._backend.may_read(self._name)
 
     def count(self) -> int:
         known = self._knowledge()
