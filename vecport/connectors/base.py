@@ -37,6 +37,10 @@ Json = Any
 """Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
 
 
+#: A place counts records by so many namespaces at most; a plan shows them all.
+MAX_NAMESPACES = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One setting that an address cannot hold.

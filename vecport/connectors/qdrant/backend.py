@@ -133,6 +133,10 @@ class Backend(ABC):
     def filter(self, where: str | None) -> Any:
         """A filter in this backend's form."""
 
+    def counts(self, read: Read, key: str, limit: int) -> Mapping[str, int] | None:
+        """Count records exactly by a text in their payload, the most frequent first; None where there is no index."""
+        return None
+
     @abstractmethod
     def count(self, read: Read) -> int:
         """Count records exactly."""
@@ -307,6 +311,17 @@ class ServerBackend(Backend):
 
     def filter(self, where: str | None) -> Any:
         return schema.parse_where(where)
+
+    def counts(self, read: Read, key: str, limit: int) -> Mapping[str, int] | None:
+        info = self.info(read.collection)
+        index = None if info is None else info.payload_schema.get(key)
+        if index is None or index.data_type != self.pb.Keyword or not self.server.at_least(1, 12):
+            return None
+        request = self.pb.FacetCounts(
+            collection_name=read.collection, key=key, filter=read.filter, limit=limit, exact=True
+        )
+        reply = self.server.call(self.server.points.Facet, request, f"counting {read.collection!r} by {key!r}")
+        return {hit.value.string_value: int(hit.count) for hit in reply.hits}
 
     def count(self, read: Read) -> int:
         request = self.pb.CountPoints(collection_name=read.collection, filter=read.filter, exact=True)
