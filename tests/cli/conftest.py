@@ -119,6 +119,8 @@ def results(text: str = "thing") -> dict[str, Any]:
              "profile": {"metadata": {text: {"string": {"count": 10}}}}, text: text}  # fmt: skip
     figures = ((1.5, "s"), (None, "s"), (9, "bytes"), (9, "requests"))
     estimates = [{"what": text, "low": low, "high": low, "unit": unit, "basis": text} for low, unit in figures]
+    permissions = [{"role": role, "what": text, "allowed": allowed, "why": text, "grant": text}
+                   for role in ("source", "target") for allowed in (True, False, None)]  # fmt: skip
     checks = [{"rule": text, "passed": False, "message": text}, {"rule": "files", "passed": True, "message": "ok"}]
     exported = ExportResult(text, 10, 2048, 1, Identity("ab" * 32, 10, 7), {"kind": "snapshot"}, True, (text,), 4, 2.0)
     imported = ImportResult("./d", text, 10, 6, 4, ledger, False, f"vecport verify ./d {text}", text, 2.0, (text,),
@@ -132,7 +134,7 @@ def results(text: str = "thing") -> dict[str, Any]:
         "plan": PlanResult("./d", text, {**facts, "schema": {"vectors": [vector]}, "namespaces": {text: 3, "": 7},
                                          "target": {"exists": True, "rows": 3, "would": text, "version": text,
                                                     "folder": text, "free_bytes": 5},
-                                         "estimates": estimates,
+                                         "estimates": estimates, "permissions": permissions,
                                          "collections": {text: {"collection": text, "records": 3, "exists": True,
                                                                 "rows": 3, "would": text}},
                                          "creates": {"vectors": [vector]}}, ledger, (text,)),

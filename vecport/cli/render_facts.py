@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .render import consistency, ledger
@@ -62,15 +62,18 @@ def plan(result: PlanResult) -> Sheet:
     sheet = Sheet().headline(f"{result.source}: {count}")
     schema = facts.pop("schema", None) or {}
     target, creates = facts.pop("target", None), facts.pop("creates", None)
+    permissions = facts.pop("permissions", None) or []
     figures = facts.pop("estimates", None) or []
     if facts.get("namespaces"):
         facts["namespaces"] = {name or "(default)": n for name, n in facts["namespaces"].items()}
     collections = facts.pop("collections", None) or {}
     _facts(sheet, facts)
+    sheet.facts(_permissions(permissions, "source"))
     _schema(sheet, schema)
     if result.target:
         sheet.gap().headline(result.target)
         sheet.facts(_target(target or {}) if not collections else _room(target or {}))
+        sheet.facts(_permissions(permissions, "target"))
         _collections(sheet, collections)
         if creates:
             _schema(sheet, creates, "created")
@@ -94,9 +97,21 @@ def _figure(estimate: Mapping[str, Any]) -> str:
     return show(low) if show(low) == show(high) else f"{show(low)} to {show(high)}"
 
 
+def _permissions(permissions: Sequence[Mapping[str, Any]], role: str) -> Iterator[tuple[str, str]]:
+    """Which are there, which are missing (the notes say more), and which cannot be told."""
+    for label, allowed in (("allowed", True), ("not allowed", False), ("not known", None)):
+        found = [p for p in permissions if p["role"] == role and p["allowed"] is allowed]
+        if allowed is None:
+            yield label, "; ".join(f"{p['what']} ({p['why']})" for p in found)
+        else:
+            yield label, ", ".join(p["what"] for p in found)
+
+
 def _target(target: Mapping[str, Any]) -> Mapping[str, object]:
     more = _room(target)
-    if not target.get("exists"):
+    if "exists" not in target:
+        return {"import would": target.get("would"), **more}
+    if not target["exists"]:
         return {"now": "does not exist: it would be created", **more}
     rows = target.get("rows")
     now = "exists" + (f" with {records(rows)}" if rows is not None else "")

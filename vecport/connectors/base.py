@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +36,10 @@ from .report import UNHEARD, Report
 
 Json = Any
 """Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
+
+
+#: A place counts records by so many namespaces at most; a plan shows them all.
+MAX_NAMESPACES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,27 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing that an export or an import needs to be allowed.
+
+    Attributes:
+        what: in a few words, as ``read the records``.
+        allowed: None where that cannot be told without trying.
+        why: what that stands on, in one clause; ``""`` where nothing needs to be said.
+        grant: the statement or command that gives the permission, ``""`` when there is none.
+    """
+
+    what: str
+    allowed: bool | None
+    why: str = ""
+    grant: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A record that is there and cannot be given whole, as one whose vector the index has lost.
 
@@ -184,6 +209,14 @@ class Source(ABC):
             NotFound: the collection does not exist; the message lists those that do.
             NotRepresentable: a type or vector that is not supported yet, by name.
         """
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """Say what an export needs and whether the credentials allow it, without reading a record or writing.
+
+        Called before ``describe``. A missing permission is an answer, not an error; a collection that does not exist
+        has none, and ``describe`` says so. Empty where nothing is checked.
+        """
+        return ()
 
     def snapshot(self) -> Json:
         """Fix the state that ``scan`` reads, and return a token from which workers ``attach``.
@@ -257,8 +290,17 @@ class Source(ABC):
         raise NotImplementedError
 
     def namespaces(self) -> Mapping[str, int] | None:
-        """Count the selection's records by namespace; None where that is impossible or takes a scan."""
+        """Count the selection's records by the namespaces that an export gives them.
+
+        A collection that vecport filled keeps a dump's namespaces in metadata or ids (``model.passport``): they are
+        the ones that count. None where there are none, and where the database cannot count by them without giving
+        every record away; then ``uncounted`` says why.
+        """
         return None
+
+    def uncounted(self) -> str:
+        """Why ``namespaces`` counts nothing though there are namespaces; ``""`` where there are none."""
+        return ""
 
     @abstractmethod
     def count(self) -> int | None:
@@ -342,6 +384,16 @@ class Target(ABC):
     @abstractmethod
     def describe(self) -> Description | None:
         """Return what is there now, or None when the collection does not exist."""
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        """Say what an import needs and whether the credentials allow it, without reading a record or writing.
+
+        Called before ``describe``. A missing permission is an answer, not an error. Empty where nothing is checked.
+
+        Args:
+            plan: as ``prepare`` would get it.
+        """
+        return ()
 
     @abstractmethod
     def prepare(self, plan: TargetPlan) -> None:

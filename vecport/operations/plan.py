@@ -19,13 +19,14 @@ from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import Collection, collection_to_json
 from ..model.profile import Profile, profile_page
-from . import estimates, rejects, split, target_config
+from . import estimates, permissions, rejects, split, target_config
 from .export_task import restorer_for
 from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
 from .sessions import Endpoint, endpoint, target_endpoint
 
 #: Records that are read of a source, for sizes and for the ledger.
 SAMPLE = 500
+_HOLDS_RECORDS = "refuse: it holds records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,11 @@ class PlanResult:
     Attributes:
         source, target: as they may be shown; target is ``""`` when none was named.
         facts: rows, by namespace too, version, schema, snapshot or live, what exists in the target and what would be
-            created there, and ``estimates`` of requests, sizes and times with their basis; ``collections`` by namespace
-            where each would have one of its own.
+            created there, ``permissions`` of source and target, and ``estimates`` of requests, sizes and times with
+            their basis; ``collections`` by namespace where each would have one of its own.
         ledger: plain data, worst first; empty without a target.
         sampled: the ledger and the sizes stand on so many records; None where they stand on all.
+        exit_code: 3 when a permission is known to be missing.
     """
 
     source: str
@@ -113,10 +115,15 @@ _Found = tuple[PlanResult, ImportPlan | None, Endpoint | None]
 
 def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None, choices: Choices) -> _Found:
     """An export, and the import behind it."""
+    allowed: dict[str, Any] = {}
+    notes: list[str] = []
     with place.open_source(selection) as session:
+        if not permissions.note(allowed, notes, "source", session.permissions()):
+            notes.append("nothing was read, and nothing else was looked at")
+            return PlanResult(place.text, "", allowed, [], tuple(notes), 0, permissions.exit_code(allowed)), None, None
         description = session.describe()
         capabilities = session.capabilities
-        spaces = session.namespaces()
+        spaces, uncounted = session.namespaces(), session.uncounted()
         collection, sample = _sample(session, description)
     rows = description.count
     each, basis = _record_bytes(collection, sample)
@@ -127,13 +134,16 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
         "restored_by_passport": description.passport is not None,
         "schema": collection_to_json(collection),
         "free_bytes_here": shutil.disk_usage(".").free,
+        **allowed,
     }
-    if spaces:
+    if spaces and set(spaces) - {""}:
         facts["namespaces"] = dict(sorted(spaces.items()))
+    if uncounted:
+        notes.append(f"records by namespace are not counted: {uncounted}")
     size = estimates.dump_size(rows, each, basis)
     found = [*estimates.reading(rows, capabilities.page_rows, each, basis), size,
              estimates.read_time(place.connector, rows, each)]  # fmt: skip
-    notes = list(description.notes)
+    notes += description.notes
     if size.high is not None and size.high > facts["free_bytes_here"]:
         notes.append("the dump would not fit here: name a folder elsewhere")
     sampled = 0 if sample is None else sample.num_rows
@@ -155,7 +165,8 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
     facts["estimates"] = [e.to_json() for e in found]
     if rows is None or sampled < rows:
         notes.append(f"the ledger is of a sample of {sampled:,} records; plan the dump for one of all")
-    return PlanResult(place.text, target.text, facts, made.ledger.to_json(), tuple(notes), sampled), made, target
+    code = permissions.exit_code(facts)
+    return PlanResult(place.text, target.text, facts, made.ledger.to_json(), tuple(notes), sampled, code), made, target
 
 
 def _sample(session: Source, description: Description) -> tuple[Collection, pa.RecordBatch | None]:
@@ -202,7 +213,8 @@ def _plan_dump(
         _plan_split(split.destinations(found), place, choices, facts, notes)
     each, basis = row_bytes(cargo.collection), "the schema, and 400 bytes besides vectors"
     facts["estimates"] = [e.to_json() for e in _into(place, made, cargo.rows, each, basis, size)]
-    return PlanResult(dump.url, place.text, facts, made.ledger.to_json(), tuple(notes)), made, place
+    code = permissions.exit_code(facts)
+    return PlanResult(dump.url, place.text, facts, made.ledger.to_json(), tuple(notes), None, code), made, place
 
 
 def _plan_target(
@@ -211,8 +223,10 @@ def _plan_target(
     """Look at the target; adds to facts and notes."""
     with target.open_target() as session:
         made = make_plan(cargo, target, import_id="0" * 32, choices=choices, session=session)
-        existing = session.describe()
-    facts["target"] = _target_facts(existing, choices)
+        if permissions.note(facts, notes, "target", session.permissions(made.target)):
+            facts["target"] = _target_facts(session.describe(), choices)
+        else:
+            facts["target"] = {"would": "refuse: a permission is missing"}
     room = estimates.free_space(target.place)
     if room is not None:
         facts["target"] |= room
@@ -220,7 +234,7 @@ def _plan_target(
     refused = made.ledger.of("rejected", "lossy")
     if refused:
         notes.append(f"{len(refused)} field(s) would be refused: see the ledger")
-    if facts["target"]["would"].startswith("refuse"):
+    if facts["target"]["would"] == _HOLDS_RECORDS:
         notes.append(f"{target.text} holds records: choose --if-exists append or replace, or another collection")
     return made
 
@@ -235,6 +249,9 @@ def _plan_split(
     wanted: Mapping[str, split.Destination], target: Endpoint, choices: Choices, facts: dict[str, Any], notes: list[str]
 ) -> None:
     """Look at the collection of each namespace; what was told of the target is told of each of them."""
+    if "exists" not in facts["target"]:
+        # A permission is missing, and so nothing is looked at.
+        return
     facts["collections"] = {}
     facts["target"] = {k: v for k, v in facts["target"].items() if k in ("folder", "free_bytes")}
     notes[:] = [n for n in notes if not n.startswith(f"{target.text} holds records")]
@@ -258,7 +275,7 @@ def _target_facts(existing: Description | None, choices: Choices) -> dict[str, A
     if choices.if_exists == "append":
         words = {"replace": "replacing", "skip": "keeping", "fail": "failing on"}[choices.on_conflict]
         return {**facts, "would": f"add to what is there, {words} records with equal ids"}
-    return {**facts, "would": "refuse: it holds records"}
+    return {**facts, "would": _HOLDS_RECORDS}
 
 
 def _into(

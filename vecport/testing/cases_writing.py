@@ -54,6 +54,30 @@ class Writing:
             assert described is not None
             assert described.count == target.count() == 7
 
+    def test_namespaces_add_up_to_the_count(self, bench: Bench) -> None:
+        made = bench.filled(7)
+        with bench.source(made.name, collection=made) as source:
+            counted, why = source.namespaces(), source.uncounted()
+            assert counted is None or sum(counted.values()) == source.count()
+            assert counted is None or not why, "what is counted needs no reason"
+
+    def test_permissions_are_told_without_reading_or_creating(self, bench: Bench) -> None:
+        made = bench.collection()
+        records = bench.records(made, 3)
+        plan, before = bench.plan(made, records), bench.names()
+        with bench.target(made.name) as target:
+            to_write = target.permissions(plan)
+            assert target.describe() is None
+        assert bench.names() == before
+        bench.put(made, records)
+        with bench.source(made.name, collection=made) as source:
+            to_read = source.permissions()
+        bench.expect(made, records)
+        for permission in (*to_write, *to_read):
+            assert permission.what
+            assert permission.allowed is not False, f"{permission.what}: it worked"
+            assert permission.allowed or permission.why, "what cannot be told has a reason"
+
     def test_opening_a_target_creates_nothing(self, bench: Bench) -> None:
         before, name = bench.names(), bench.fresh_name()
         with bench.target(name) as target:

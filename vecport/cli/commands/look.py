@@ -26,7 +26,8 @@ def plan(run: Run, source: str, **options: Any) -> int:
 
     SOURCE is an address or a dump. With a TARGET the ledger is shown: what comes back exactly, what within a bound,
     what would be lost; of a sample of the records when SOURCE is no dump. Sizes and times are estimates, each with
-    its basis.
+    its basis. Before anything is read, the permissions of the credentials are looked up; with one missing, the exit
+    code is 3.
 
     \b
     Examples:

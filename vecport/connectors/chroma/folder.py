@@ -41,6 +41,7 @@ from typing import Any, Final
 import xxhash
 
 from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, Unavailable
+from .. import access
 
 DATABASE: Final = "chroma.sqlite3"
 PREFIX: Final = "vecport-chroma-copy-"
@@ -121,23 +122,15 @@ def find(text: str) -> Path:
             safe="nothing was created",
             next="check the path; a server's address begins with chroma://",
         )
-    barred = _barred(path)
-    if barred is not None:
-        raise AuthenticationFailed(f"{barred} may not be read", why="this user has no permission for it")
+    access.require(access.to_read([path]))
+    if (path / DATABASE).exists():
+        access.require(access.to_read([path / DATABASE]))
     hint = f"the folder of a Chroma database holds a file {DATABASE}"
     if path.name == DATABASE:
         hint = f"name the folder, not the file: chroma:{path.parent}"
     elif (path / "chroma-collections.parquet").exists():
         hint = "it was written by Chroma 0.3, in a format that Chroma itself no longer reads"
     raise NotFound(f"{text!r} is no Chroma folder", why=hint, safe="nothing was created or changed")
-
-
-def _barred(path: Path) -> Path | None:
-    """The folder or its database, if modes forbid this user to read it."""
-    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        return path
-    database = path / DATABASE
-    return database if database.exists() and not os.access(database, os.R_OK) else None
 
 
 def take_copy(folder: Path, collection: str | None) -> FolderCopy:

@@ -24,10 +24,11 @@ from ...errors import Incomplete, IntegrityError, UsageError, VecportError
 from ...model.batch import dense_array, make_page, page_schema
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import VectorField
+from ...model.passport import Passport
 from ..address import Place
-from ..base import Description, Json, Page, Reject, Selection, Source
+from ..base import Description, Json, Page, Permission, Reject, Selection, Source
 from . import client as clients
-from . import folder
+from . import folder, permissions
 from .describe import Facts, facts, open_collection
 from .records import metadata_column
 
@@ -90,6 +91,13 @@ class ChromaSource(Source):
         collection = self._collection()
         with clients.translated(self._place.text):
             return int(collection.count())
+
+    def uncounted(self) -> str:
+        found = self._described().passport
+        passport = Passport.from_json(found) if found else None
+        if passport is None or (passport.namespace is None and passport.prefix is None):
+            return ""
+        return "Chroma cannot count by a value of metadata or a part of the id without giving every record away"
 
     def partitions(self, target_rows: int, token: Json) -> list[Json]:
         self.attach(token)
@@ -357,6 +365,9 @@ class ChromaFolderSource(ChromaSource):
             note = f"an application writes to the folder; its writes waited {self._copy.held:.1f} s for the copy"
             return Facts(found.collection, found.passport, (*found.notes, note))
         return found
+
+    def permissions(self) -> tuple[Permission, ...]:
+        return permissions.to_read(Path(self._place.path))
 
     def snapshot(self) -> Json:
         collection = self._collection()

@@ -40,11 +40,12 @@ from ...model.batch import dense_matrix
 from ...model.capabilities import MetadataRules, TargetCapabilities
 from ...model.collection import Collection, VectorField
 from ...model.parsed import parse_objects
+from .. import access
 from ..address import Place
-from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
 from . import client as clients
-from . import folder
+from . import folder, permissions
 from . import settings as of_collection
 from .describe import facts, open_collection
 from .records import split
@@ -382,6 +383,9 @@ class ChromaServerTarget(ChromaTarget):
 
     capabilities: ClassVar[TargetCapabilities] = _capabilities("processes")
 
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        return (permissions.SERVER,)
+
     def _open(self, create: bool) -> Any:
         return clients.open_server(self._place, create=create)
 
@@ -423,6 +427,9 @@ class ChromaFolderTarget(ChromaTarget):
             self.close()
             copy.release()
 
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        return permissions.to_write(Path(self._place.path))
+
     def _open(self, create: bool) -> Any:
         path = Path(self._place.path)
         _check_place(path)
@@ -461,6 +468,8 @@ def _check_place(path: Path) -> None:
             safe="nothing was created",
             next=f"check the path, or create it: mkdir -p {str(path.parent)!r}",
         )
+    for permission in permissions.to_write(path):
+        access.require(permission, "nothing was written")
     if not path.exists():
         return
     if path.is_dir() and not any(path.iterdir()):

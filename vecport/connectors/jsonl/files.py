@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, Literal
 import pyarrow as pa
 
 from ...errors import IntegrityError, NotFound, UsageError, VecportError
+from .. import access
 from ..address import Place
 from .lines import BLANK, BadLine
 
@@ -154,6 +155,7 @@ class Input:
             raise not_found(self._place) from None
         if stat.S_ISDIR(mode):
             raise UsageError(f"{self._place} is a folder", next="name a file in it: jsonl:FOLDER/FILE.jsonl")
+        access.require(access.to_read([Path(self._place)]))
         codec = codec_of(self._place)
         if codec is None and stat.S_ISREG(mode):
             return os.path.abspath(self._place)

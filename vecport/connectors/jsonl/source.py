@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ from ...errors import Incomplete, UsageError
 from ...model.batch import KEY_COLUMNS, make_page, page_schema
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection, collection_from_json, collection_to_json
+from .. import access
 from ..address import Place
-from ..base import Description, Json, Page, Selection, Source
+from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
 from .files import Input, Start, read_lines
 from .lines import BadLine, Record, read_record
 from .survey import Options, Survey, id_text, take_survey
@@ -42,6 +44,10 @@ class JsonlSource(Source):
     def describe(self) -> Description:
         survey = self._surveyed()
         return Description(survey.collection, survey.count, None, "1", survey.notes)
+
+    def permissions(self) -> tuple[Permission, ...]:
+        path = Path(self._input.shown)
+        return (access.to_read([path]),) if path.is_file() else ()
 
     def snapshot(self) -> Json:
         survey = self._surveyed()
@@ -109,6 +115,12 @@ class JsonlSource(Source):
     def count(self) -> int:
         self._check_unchanged()
         return self._surveyed().count
+
+    def namespaces(self) -> Mapping[str, int] | None:
+        return self._surveyed().by_namespace
+
+    def uncounted(self) -> str:
+        return "" if self.namespaces() is not None else f"there are more than {MAX_NAMESPACES:,} namespaces"
 
     def close(self) -> None:
         self._input.close()

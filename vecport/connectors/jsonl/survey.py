@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from ...model.collection import ID_KINDS, METRICS, VECTOR_DTYPES, Collection, Ve
 from ...model.ids import kind_of as id_form
 from ...model.ids import tagged
 from ..address import Place
-from ..base import Option
+from ..base import MAX_NAMESPACES, Option
 from .files import Input, Start, read_lines
 from .lines import BadLine, Grammar, Record, kind_of, read_record, split_object
 from .vectors import RowError, bits_of, fits_float32, numbers, split_rows
@@ -104,6 +104,7 @@ class Survey:
         notes: for the user.
         checkpoints: where some lines begin, from the first on.
         source: the file.
+        by_namespace: records of the selection in each; None where there are more than ``MAX_NAMESPACES``.
     """
 
     collection: Collection
@@ -112,6 +113,7 @@ class Survey:
     notes: tuple[str, ...]
     checkpoints: tuple[Start, ...]
     source: Input
+    by_namespace: Mapping[str, int] | None
 
     def starts(self, target_rows: int) -> list[Start]:
         """Where partitions of ``target_rows`` records begin."""
@@ -149,6 +151,7 @@ class _Pass:
     namespaces: frozenset[str]
     rows: int = 0
     count: int = 0
+    by_namespace: dict[str, int] = field(default_factory=dict)
     id_kinds: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, _Vector] = field(default_factory=dict)
     empties: dict[str, int] = field(default_factory=dict)
@@ -157,7 +160,10 @@ class _Pass:
         """Take in some records."""
         for at, record in chunk:
             self.rows += 1
-            self.count += not self.namespaces or record.namespace in self.namespaces
+            if not self.namespaces or record.namespace in self.namespaces:
+                self.count += 1
+                if len(self.by_namespace) <= MAX_NAMESPACES:
+                    self.by_namespace[record.namespace] = self.by_namespace.get(record.namespace, 0) + 1
             form = record.id_kind
             if form == "string" and id_form(record.id) == "uuid":
                 form = "uuid string"
@@ -292,7 +298,8 @@ def take_survey(source: Input, options: Options, name: str, namespaces: frozense
                     checkpoints, stride = checkpoints[::2], stride * 2
     work.look(chunk)
     collection = Collection(name=name, id_kind=_id_kind(work), vectors=_fields(work))
-    return Survey(collection, work.count, work.rows, _notes(work), tuple(checkpoints), source)
+    spaces = work.by_namespace if len(work.by_namespace) <= MAX_NAMESPACES else None
+    return Survey(collection, work.count, work.rows, _notes(work), tuple(checkpoints), source, spaces)
 
 
 def _id_kind(work: _Pass) -> str:

@@ -20,8 +20,9 @@ import pyarrow as pa
 from ...errors import AlreadyExists, NotFound, NotRepresentable, OutOfResources, UsageError
 from ...model.capabilities import TargetCapabilities
 from ...model.collection import ID_KINDS, METRICS
+from .. import access
 from ..address import Place
-from ..base import Description, Json, Mark, Target, TargetPlan
+from ..base import Description, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
 from .files import Input, codec_of
 from .lines import BLANK, FORM_NAMES, spell_lines
@@ -77,6 +78,12 @@ class JsonlTarget(Target):
             return Description(survey.collection, survey.count, None, "1", survey.notes)
         finally:
             source.close()
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        if not self._path.parent.is_dir() or self._path.is_dir():
+            return ()
+        there = (access.to_read([self._path]),) if self._path.exists() else ()
+        return (*there, access.to_create(self._path))
 
     def prepare(self, plan: TargetPlan) -> None:
         self._check(plan)
@@ -138,6 +145,7 @@ class JsonlTarget(Target):
             raise NotFound(f"there is no folder {self._path.parent}", safe="nothing was created")
         if self._path.is_dir():
             raise UsageError(f"{self._shown} is a folder", next="name a file in it")
+        access.require(access.to_create(self._path))
         if plan.if_exists == "create" and not plan.resume and _has_content(self._path):
             raise AlreadyExists(
                 f"{self._shown} exists and is not empty",
@@ -183,6 +191,9 @@ class StdoutTarget(JsonlTarget):
 
     def describe(self) -> Description | None:
         return None
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        return ()
 
     def prepare(self, plan: TargetPlan) -> None:
         check_plan(plan, self.capabilities, "JSON Lines")

@@ -77,8 +77,9 @@ def end(connection: Connection, table: Table, import_id: str) -> None:
     ack = _name(table)
     run(connection, f"DELETE FROM {ack} WHERE import_id = $1 AND target = $2", [import_id, table.oid])
     if _is_empty(connection, ack):
-        # Whoever holds a lock is about to use it: then it stays.
-        with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+        # Whoever holds a lock is about to use it, and only its owner may drop it: then it stays.
+        stays = (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege)
+        with contextlib.suppress(*stays), connection.transaction():
             run(connection, f"LOCK TABLE {ack} IN ACCESS EXCLUSIVE MODE NOWAIT")
             if _is_empty(connection, ack):
                 run(connection, f"DROP TABLE {ack}")

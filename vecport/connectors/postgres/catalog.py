@@ -369,6 +369,7 @@ def _leaves(connection: Connection, oid: int) -> tuple[Leaf, ...]:
     rows = connection.execute(
         """SELECT c.oid, n.nspname, c.relname, coalesce(am.amname, '') = 'heap' AND c.relkind = 'r',
                   pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
            FROM pg_catalog.pg_partition_tree(%s) AS p JOIN pg_catalog.pg_class c ON c.oid = p.relid
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
            WHERE p.isleaf AND c.relkind <> 'p' ORDER BY n.nspname, c.relname""",

@@ -42,6 +42,9 @@ _CODES: Final[dict[str, tuple[type[VecportError], str]]] = {
     "21000": (IntegrityError, "two records have the same key"),
     "23502": (NotRepresentable, "a column takes no NULL"),
     "23514": (NotRepresentable, "a check of the table refuses it"),
+    "23503": (NotRepresentable, "a foreign key refuses it"),
+    "23P01": (NotRepresentable, "an exclusion constraint refuses it"),
+    "44000": (NotRepresentable, "the check option of a view refuses it"),
     "54000": (NotRepresentable, "a limit of the server is exceeded"),
     "54011": (NotRepresentable, "a limit of the server is exceeded"),
     "42704": (NotFound, ""),
@@ -60,6 +63,7 @@ _CLASSES: Final[dict[str, tuple[type[VecportError], str]]] = {
     "53": (OutOfResources, ""),
     "22": (NotRepresentable, "the server refuses the value"),
     "0A": (NotRepresentable, "the server does not support it"),
+    "P0": (NotRepresentable, "a trigger or a function of the database refuses it"),
     "XX": (IntegrityError, "the server reports an internal error or damaged data"),
 }
 _AUTHENTICATION: Final = (

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Rows and bytes that are encoded at once at most; they bound memory.
 ROWS_AT_ONCE: Final = 8_192
 _BYTES_AT_ONCE: Final = 4 << 20
-_STAGE: Final = "_vecport_stage"
+#: The temporary table through which records are merged.
+STAGE: Final = "_vecport_stage"
 
 
 class Loader:
@@ -67,10 +68,10 @@ class Loader:
         Raises:
             AlreadyExists: ``fail``, and a record is there with other content.
         """
-        stage = sql.qualified("pg_temp", _STAGE)
+        stage = sql.qualified("pg_temp", STAGE)
         run(
             self._connection,
-            f"CREATE TEMP TABLE {sql.quote(_STAGE)} ON COMMIT DROP AS"
+            f"CREATE TEMP TABLE {sql.quote(STAGE)} ON COMMIT DROP AS"
             f" SELECT {self._columns} FROM ONLY {table.quoted} WITH NO DATA",
         )
         self._copy(stage, batch)

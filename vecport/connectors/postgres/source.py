@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import IntegrityError, Unavailable, UsageError
@@ -13,7 +13,8 @@ from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
-from ..base import Description, Json, Page, Selection, Source
+from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
+from . import permissions, spaces
 from .arrow import Batch, pa
 from .catalog import LOCKABLE, Table, require_table
 from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
@@ -55,6 +56,7 @@ class PostgresSource(Source):
         self._token: dict[str, Any] | None = None
         self._found: Found | None = None
         self._count: int | None = None
+        self._uncounted = ""
 
     # -- what a caller sees --------------------------------------------------------------------
 
@@ -71,6 +73,11 @@ class PostgresSource(Source):
             version=found.version,
             notes=found.notes,
         )
+
+    def permissions(self) -> tuple[Permission, ...]:
+        """See ``Source.permissions``; asked of the catalogs."""
+        with self._failures(), self._reading() as connection:
+            return permissions.to_read(connection, self._place, self._name)
 
     def snapshot(self) -> Json:
         """Open a transaction, lock the table against changes of its definition, and export the snapshot.
@@ -216,6 +223,27 @@ class PostgresSource(Source):
         with self._failures(), self._reading() as connection:
             found = self._found = self._found or look(connection, self._place, self._name)
             return self._count_in(connection, found)
+
+    def namespaces(self) -> Mapping[str, int] | None:
+        """Count by the namespaces of the dump that filled the table, in one query."""
+        self._uncounted = ""
+        with self._failures(), self._reading() as connection:
+            found = self._found = self._found or look(connection, self._place, self._name)
+            space = spaces.expression(found.comment.passport if found.comment else None, found.layout)
+            if not space:
+                self._uncounted = "" if space == "" else "no column of the table holds the namespaces"
+                return None
+            query = f"SELECT {space} AS space, count(*) AS n FROM {found.table.rows}{self._filter()} GROUP BY 1"
+            limited = f"SELECT q.* FROM ({query}) AS q WHERE $1 LIMIT {MAX_NAMESPACES + 1}"
+            rows = run(connection, limited, [True]).fetchall()
+        if len(rows) > MAX_NAMESPACES:
+            self._uncounted = f"there are more than {MAX_NAMESPACES:,} namespaces"
+            return None
+        return dict(rows)
+
+    def uncounted(self) -> str:
+        """See ``Source.uncounted``."""
+        return self._uncounted
 
     def close(self) -> None:
         """See ``Source.close``."""

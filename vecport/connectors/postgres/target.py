@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import IntegrityError, NotFound, NotRepresentable, UsageError
+from ...errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
 from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
-from . import acknowledge, existing, indexes, sql, tables, watch
+from . import acknowledge, blame, existing, indexes, permissions, sql, tables, watch
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension
 from .connect import READ, WRITE, begin, connect, run
@@ -116,6 +116,11 @@ class PostgresTarget(Target):
             passport = found.comment.passport if found.comment and found.comment.passport else None
             return Description(found.collection, count, passport, found.version, found.notes)
 
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        """See ``Target.permissions``; asked of the catalogs."""
+        with self._failures(), self._transaction(READ) as connection:
+            return permissions.to_write(connection, self._place, self._name, plan)
+
     def prepare(self, plan: TargetPlan) -> None:
         """See ``Target.prepare``. All of it is one transaction.
 
@@ -187,9 +192,26 @@ class PostgresTarget(Target):
         if self._finished or not batch.num_rows:
             # Only an import whose groups were all acknowledged is finished.
             return
-        with self._failures(mark), self._transaction(WRITE) as connection:
-            if acknowledge.record(connection, table, plan.import_id, mark):
-                self._load(connection, plan, table, batch)
+        with self._failures(mark):
+            try:
+                with self._transaction(WRITE) as connection:
+                    if acknowledge.record(connection, table, plan.import_id, mark):
+                        self._load(connection, plan, table, batch)
+            except Exception as error:
+                # An id that stands twice is not the fault of one record.
+                single = blame.is_poison(error) and not _repeats(batch)
+                blamed = self._blamed(plan, table, batch, mark) if single else None
+                if blamed is None:
+                    raise
+                raise blamed from error
+
+    def _blamed(self, plan: TargetPlan, table: Table, batch: Batch, mark: Mark) -> VecportError | None:
+        """The error of the first record that the table refuses; None where there is no such record."""
+        shared = self._shared
+        with self._transaction(WRITE, keep=False) as connection:
+            found = blame.first_refused(connection, batch, lambda part: self._load(connection, plan, table, part))
+        self._shared = shared
+        return None if found is None else blame.named(*found, f"row group {mark.group} of {mark.shard}")
 
     def _load(self, connection: Connection, plan: TargetPlan, table: Table, batch: Batch) -> None:
         """Write a page; a new table is filled without a detour, until somebody else writes into it as well."""
@@ -330,8 +352,8 @@ class PostgresTarget(Target):
             yield
 
     @contextmanager
-    def _transaction(self, mode: str) -> Iterator[Connection]:
-        """Open the connection if need be, begin, and commit or roll back."""
+    def _transaction(self, mode: str, *, keep: bool = True) -> Iterator[Connection]:
+        """Open the connection if need be, begin, and commit or roll back; without ``keep``, roll back anyhow."""
         import psycopg
 
         if self._connection is None or self._connection.closed:
@@ -340,7 +362,7 @@ class PostgresTarget(Target):
         try:
             begin(connection, mode)
             yield connection
-            connection.execute("COMMIT")
+            connection.execute("COMMIT" if keep else "ROLLBACK")
         except BaseException:
             try:
                 if not connection.closed:

@@ -15,8 +15,8 @@ import pyarrow as pa
 from ...errors import AuthenticationFailed, NotFound, Unavailable
 from ...model import canonical
 from ...model.collection import Collection, VectorField
-from ..base import TargetPlan
-from . import packing, schema, settings, vectors, wire
+from ..base import Permission, TargetPlan
+from . import packing, permissions, schema, settings, vectors, wire
 from .client import Pending, Server
 from .wire import PointKey
 
@@ -121,9 +121,21 @@ class Backend(ABC):
     def info(self, collection: str) -> Any | None:
         """``CollectionInfo``, None when there is no such collection."""
 
+    def may_read(self, collection: str) -> tuple[Permission, ...]:
+        """What is known about reading, without reading."""
+        return ()
+
+    def may_write(self, collection: str) -> tuple[Permission, ...]:
+        """What is known about writing, without writing."""
+        return ()
+
     @abstractmethod
     def filter(self, where: str | None) -> Any:
         """A filter in this backend's form."""
+
+    def counts(self, read: Read, key: str, limit: int) -> Mapping[str, int] | None:
+        """Count records exactly by a text in their payload, the most frequent first; None where there is no index."""
+        return None
 
     @abstractmethod
     def count(self, read: Read) -> int:
@@ -215,6 +227,13 @@ class ServerBackend(Backend):
     def close(self) -> None:
         self.server.close()
 
+    def may_read(self, collection: str) -> tuple[Permission, ...]:
+        return permissions.to_read(self.server.key, collection)
+
+    def may_write(self, collection: str) -> tuple[Permission, ...]:
+        self.info(collection)
+        return permissions.to_write(self.server.key, collection)
+
     # -- collections ---------------------------------------------------------------------------
 
     def names(self) -> list[str]:
@@ -292,6 +311,17 @@ class ServerBackend(Backend):
 
     def filter(self, where: str | None) -> Any:
         return schema.parse_where(where)
+
+    def counts(self, read: Read, key: str, limit: int) -> Mapping[str, int] | None:
+        info = self.info(read.collection)
+        index = None if info is None else info.payload_schema.get(key)
+        if index is None or index.data_type != self.pb.Keyword or not self.server.at_least(1, 12):
+            return None
+        request = self.pb.FacetCounts(
+            collection_name=read.collection, key=key, filter=read.filter, limit=limit, exact=True
+        )
+        reply = self.server.call(self.server.points.Facet, request, f"counting {read.collection!r} by {key!r}")
+        return {hit.value.string_value: int(hit.count) for hit in reply.hits}
 
     def count(self, read: Read) -> int:
         request = self.pb.CountPoints(collection_name=read.collection, filter=read.filter, exact=True)

@@ -33,7 +33,7 @@ TIMEOUT_SECONDS: Final = 60.0
 #: Set by the server on RESOURCE_EXHAUSTED when its disk is full (``collection/src/operations/types.rs``).
 STORAGE_MARK: Final = "qdrant-insufficient-storage"
 
-_KEY_HELP = "set QDRANT_API_KEY to a key that may do this"
+KEY_HELP = "set QDRANT_API_KEY to a key that may do this"
 
 
 class Server:
@@ -114,6 +114,11 @@ class Server:
         if channel is self._channel:
             self._dial()
 
+    @property
+    def key(self) -> str | None:
+        """The API key or token that is sent."""
+        return self._key
+
     def at_least(self, major: int, minor: int) -> bool:
         """Whether the server's version is this one or a later one; a version that cannot be read is an old one."""
         match = re.match(r"v?(\d+)\.(\d+)", self.version)
@@ -160,7 +165,7 @@ class Server:
         if code == "RESOURCE_EXHAUSTED" and STORAGE_MARK in trailing:
             return OutOfResources(what, why=text, safe="what was acknowledged is stored")
         if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return AuthenticationFailed(what, why=text, next=_KEY_HELP)
+            return AuthenticationFailed(what, why=text, next=KEY_HELP)
         why = f"{code}: {text}"
         if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and _TOO_LARGE.search(text):
             return TooLarge(what, why=why, next="choose fewer records in a request: --batch-size")

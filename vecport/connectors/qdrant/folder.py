@@ -28,8 +28,9 @@ from ...errors import IntegrityError, Locked, NotFound, NotRepresentable
 from ...model import canonical
 from ...model.batch import dense_array, multi_array, sparse_array
 from ...model.collection import Collection, VectorField
+from .. import access
 from ..address import Place
-from ..base import TargetPlan
+from ..base import Permission, TargetPlan
 from . import packing, schema, settings
 from .backend import Backend, Listing, Read, Rows
 from .wire import PointKey
@@ -91,7 +92,8 @@ class FolderBackend(Backend):
         self._client: Any = None
         if not write:
             self.remarks = ("the folder was copied, and the copy read",)
-            if not recognises(place.path):
+            readable = all(permission.allowed for permission in self.may_read(""))
+            if readable and not recognises(place.path):
                 what = "is no folder of Qdrant's local mode" if self._folder.exists() else "does not exist"
                 raise NotFound(f"{place.text} {what}", safe="nothing was created")
 
@@ -104,6 +106,8 @@ class FolderBackend(Backend):
 
             if not self._write and self._copy is None:
                 self._copy = _copied(self._folder)
+            for permission in self.may_write("") if self._write else ():
+                access.require(permission)
             path = self._copy or self._folder
             _check_pickles(path)
             try:
@@ -111,6 +115,14 @@ class FolderBackend(Backend):
             except RuntimeError as error:
                 raise Locked(f"{self.text} is open in another process", why=str(error)) from None
         return self._client
+
+    def may_read(self, collection: str) -> tuple[Permission, ...]:
+        return (access.to_read(access.tree(self._folder)),) if self._folder.is_dir() else ()
+
+    def may_write(self, collection: str) -> tuple[Permission, ...]:
+        if self._folder.is_dir():
+            return (access.to_change(access.tree(self._folder)),)
+        return (access.to_create(self._folder),) if self._folder.parent.is_dir() else ()
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -123,6 +135,8 @@ class FolderBackend(Backend):
     # -- collections ---------------------------------------------------------------------------
 
     def names(self) -> list[str]:
+        for permission in () if self._write else self.may_read(""):
+            access.require(permission)
         return list((_meta(self._folder) or {}).get("collections", {}))
 
     def aliases(self, collection: str) -> list[str]:
@@ -322,6 +336,9 @@ def _copied(folder: Path) -> Path:
     try:
         with _unused(folder):
             shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+            # The client writes into what it opens, and the folder itself may be for reading only.
+            for path in (copy, *copy.rglob("*")):
+                path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
     except BaseException:
         shutil.rmtree(copy, ignore_errors=True)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Final
@@ -13,7 +13,8 @@ from ...errors import AuthenticationFailed, Incomplete, NotRepresentable, Unavai
 from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection
-from ..base import Description, Json, Page, Selection, Source
+from ...model.passport import Passport
+from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
 from . import schema, wire
 from .backend import Backend, Read, Rows
 from .wire import PointKey
@@ -84,6 +85,7 @@ class QdrantSource(Source):
             raise UsageError("Qdrant has no namespaces", next="select records by --where")
         self._backend, self._name, self._selection = backend, collection, selection
         self._known: _Known | None = None
+        self._uncounted = ""
 
     # -- the collection ------------------------------------------------------------------------
 
@@ -92,9 +94,32 @@ class QdrantSource(Source):
         self._learn(info)
         return describe(self._backend, self._name, info, self.count())
 
+    def permissions(self) -> tuple[Permission, ...]:
+        return self._backend.may_read(self._name)
+
     def count(self) -> int:
         known = self._knowledge()
         return self._backend.count(known.read)
+
+    def namespaces(self) -> Mapping[str, int] | None:
+        """Count by the namespaces of the dump that filled the collection, where an index makes it one request."""
+        self._uncounted = ""
+        passport, _ = schema.read_passport(self._info())
+        key = Passport.from_json(passport).namespace if passport else None
+        if key is None:
+            return None
+        found = self._backend.counts(self._knowledge().read, key, MAX_NAMESPACES + 1)
+        if found is None:
+            self._uncounted = f"Qdrant counts by a payload key with one request only where {key!r} has a keyword index"
+            return None
+        rest = self.count() - sum(found.values())
+        if rest < 0 or len(found) > MAX_NAMESPACES:
+            self._uncounted = f"values of {key!r} are lists, or too many"
+            return None
+        return {**found, "": found.get("", 0) + rest} if rest else found
+
+    def uncounted(self) -> str:
+        return self._uncounted
 
     def snapshot(self) -> Json:
         """There is no snapshot; refuse to begin while points are hidden from reads.

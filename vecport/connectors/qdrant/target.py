@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
-from ..base import Description, Hit, Json, Mark, Target, TargetPlan
+from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .settings import PASSPORT_KEY
@@ -88,6 +88,9 @@ class QdrantTarget(Target):
         if info is None:
             return None
         return describe(self._backend, self._name, info, self.count())
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        return self._backend.may_write(self._name)
 
     def prepare(self, plan: TargetPlan) -> None:
         if plan.if_exists not in self.capabilities.if_exists:
