@@ -5,7 +5,8 @@
     python benchmarks/run.py --memory --connectors chroma-server
 
 Every measured step is a process of its own. Rows per second; the ratio is vecport's rate over the slower of the raw
-path and the writer. Peak memory is the resident size of the process and all its workers, sampled.
+path and the writer. Peak memory is that of the process and all its workers, sampled; pages that they share count once
+(proportional set size).
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def run_step(step: str, **arguments: Any) -> dict[str, Any]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     peak = 0
     while process.poll() is None:
-        peak = max(peak, _tree_rss(process.pid))
+        peak = max(peak, _tree_bytes(process.pid))
         time.sleep(0.05)
     assert process.stdout is not None
     out = process.stdout.read().decode()
@@ -136,14 +137,15 @@ def run_step(step: str, **arguments: Any) -> dict[str, Any]:
     return {**result, "peak_mib": peak >> 20}
 
 
-def _tree_rss(pid: int) -> int:
+def _tree_bytes(pid: int) -> int:
     total = 0
     try:
-        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += 1024 * int(rollup.split("\nPss:")[1].split()[0])
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                total += _tree_rss(int(child))
-    except (FileNotFoundError, ProcessLookupError):
+                total += _tree_bytes(int(child))
+    except (FileNotFoundError, ProcessLookupError, IndexError):
         return total
     return total
 

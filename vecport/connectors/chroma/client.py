@@ -115,7 +115,14 @@ def open_server(place: Place, *, create: bool = False) -> Any:
     if session is not None:
         # The client waits for ever by default.
         session.timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        session.event_hooks["response"].append(_let_go)
     return client
+
+
+def _let_go(response: Any) -> None:
+    """Read an answer and end the circle of it and its stream, which would keep megabytes until a full collection."""
+    response.read()
+    response.stream = None
 
 
 def creates_database(place: Place) -> bool:
