@@ -69,7 +69,7 @@ def lonely() -> Iterator[Place]:
     """The place as a role that has one connection and no more."""
     role = f"lonely_{os.getpid()}"
     run(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD 'one-connection'")
-    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    run(f"CREATE SCHEMA {role} AUTHORIZATION {role}")
     place = server_place()
     yield replace(place, user=role, password=Secret("one-connection"))
     run(f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
