@@ -262,14 +262,14 @@ def _check_version(data: Mapping[str, Any], where: str) -> None:
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise NotRepresentable(
             f"{where}: format version {version} is not known", f"this release reads {FORMAT_VERSION.split('.')[0]}.x",
-            "nothing was written", "upgrade: pip install -U vecport",
+            "nothing was written", "use a newer vecport",
         )  # fmt: skip
     unknown = set(_texts(data["requires"])) - KNOWN_REQUIRES
     if unknown:
         raise NotRepresentable(
             f"{where}: the dump requires {', '.join(sorted(unknown))}",
             "this release does not know it and would read the dump wrongly",
-            "nothing was written", "upgrade: pip install -U vecport",
+            "nothing was written", "use a newer vecport",
         )  # fmt: skip
 
 
@@ -314,7 +314,7 @@ def _collection(data: Mapping[str, Any], where: str) -> Collection:
         return collection_from_json(data)
     except NotRepresentable as e:
         raise NotRepresentable(
-            f"{where}: {e.what}", e.why, "nothing was written", "if it is new, upgrade: pip install -U vecport"
+            f"{where}: {e.what}", e.why, "nothing was written", "if it is new, use a newer vecport"
         ) from e
 
 

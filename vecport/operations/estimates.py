@@ -14,8 +14,8 @@ from ..model.collection import Collection, VectorField
 
 #: Records a second that were read from and written to each database, and the bytes of such a record: 200,000 records of
 #: 384 dimensions and 8 metadata fields, the database and vecport on the same 2 processors (``benchmarks/run.py``).
-_READ = {"postgres": 42_493, "qdrant": 13_761, "chroma": 6_120}
-_WRITE = {"postgres": 38_410, "qdrant": 6_446, "chroma": 1_186}
+_READ = {"postgres": 39_440, "qdrant": 16_716, "chroma": 11_359}
+_WRITE = {"postgres": 61_397, "qdrant": 10_724, "chroma": 1_717}
 _RATED_ROW_BYTES = 400 + 4 * 384
 _RATED = "records/s with the database on the same 2 processors"
 #: A quiet machine is faster, a database behind a network is slower, by up to these factors.
