@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.server
 import json
 import math
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -1050,6 +1052,23 @@ def test_a_listing_skips_nothing_when_records_are_deleted(
     assert len(set(listed)) == len(listed)
     assert set(docs.get(include=[])["ids"]) <= set(listed)
     assert calls > 8
+
+
+def test_answers_of_a_server_do_not_wait_for_a_full_collection(server: ChromaEngine) -> None:
+    """The client's answers refer to themselves, and each holds the text of a whole page."""
+    from vecport.connectors.chroma import client as clients
+
+    client = clients.open_server(address.parse(server.address))
+    seen: list[weakref.ref[Any]] = []
+    client._server._session.event_hooks["response"].append(lambda answer: seen.append(weakref.ref(answer)))
+    gc.disable()
+    try:
+        assert client.heartbeat() > 0
+        assert client.count_collections() >= 0
+        assert [answer() for answer in seen] == [None, None]
+    finally:
+        gc.enable()
+        clients.close(client)
 
 
 def test_a_server_that_is_down(server: ChromaEngine) -> None:
