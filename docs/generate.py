@@ -151,6 +151,7 @@ def capabilities(name: str) -> str:
         ["remembers its schema", "yes, in a passport" if caps.passport else "no"],
         ["an import acknowledges", _ACKS[caps.ack]],
         ["`--if-exists`", ", ".join(sorted(caps.if_exists))],
+        ["`--on-conflict`", ", ".join(sorted(caps.on_conflict))],
     ]
     return table(("", registry.get(name).info.title), rows)
 
