@@ -7,6 +7,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ from test_postgres_support import (
 
 from vecport.connectors.base import Selection
 from vecport.connectors.postgres import source as pg_source
+from vecport.connectors.postgres.catalog import find_table
 from vecport.errors import (
     AuthenticationFailed,
     IntegrityError,
@@ -411,6 +413,23 @@ def test_a_foreign_table_that_cannot_be_read_is_a_typed_error() -> None:
         reading.describe()
 
 
+def test_a_foreign_partition_is_not_cut_by_places() -> None:
+    table = fresh("parts")
+    run(
+        f"CREATE FOREIGN DATA WRAPPER {table}_w",
+        f"CREATE SERVER {table}_s FOREIGN DATA WRAPPER {table}_w",
+        f"CREATE TABLE {table} (id int, e vector(2)) PARTITION BY RANGE (id)",
+        f"CREATE TABLE {table}_a PARTITION OF {table} FOR VALUES FROM (0) TO (10)",
+        f"CREATE FOREIGN TABLE {table}_b PARTITION OF {table} FOR VALUES FROM (10) TO (20) SERVER {table}_s",
+    )
+    with connect() as connection:
+        found = find_table(connection, "public", table)
+        assert found is not None
+        # It has no pages of this server's, so that a range of them would be no row of it.
+        assert [leaf.heap for leaf in found.parts] == [True, False]
+        assert [count is None for count in pg_source._pages(connection, found)] == [False, True]
+
+
 # ---- names ----
 
 NAMES = [
@@ -590,6 +609,12 @@ def test_a_name_of_a_snapshot_that_is_given_out_again_is_not_taken_for_it() -> N
             assert not worker.alive(stale)
             with pytest.raises(Unavailable):
                 worker.attach(stale)
+        with source(table) as worker:
+            worker.attach(token)
+            # The name changes hands between two connections of one session.
+            worker._token = stale
+            with pytest.raises(Unavailable):
+                list(worker.scan({"from": 0, "to": None}, None, 10))
 
 
 def test_a_killed_coordinator_ends_the_scan_with_a_typed_error() -> None:
@@ -665,6 +690,41 @@ def test_a_change_between_description_and_snapshot_is_found() -> None:
         token = coordinator.snapshot()
         with source(table, id_column="n") as worker, pytest.raises(IntegrityError, match="not the one"):
             worker.attach(token)
+
+
+@pytest.mark.parametrize("make", [lambda: filled(50), lambda: partitioned(1_500)], ids=["table", "partitions"])
+def test_a_table_written_anew_before_the_lock_is_read_as_it_is_then(
+    make: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make()
+    executed = pg_source.run
+
+    def truncate_before_the_lock(connection: Any, statement: str, parameters: Any = ()) -> Any:
+        if statement.startswith("LOCK TABLE"):
+            run(f"TRUNCATE {table}", f"INSERT INTO {table} (id, n) SELECT i, i FROM generate_series(1, 7) i")
+        return executed(connection, statement, parameters)
+
+    monkeypatch.setattr(pg_source, "run", truncate_before_the_lock)
+    # A snapshot older than the lock would see nothing of the new file, and nothing of the old one.
+    assert sorted(row["id"] for row in records(_scanned(table))) == [str(i) for i in range(1, 8)]
+
+
+def _scanned(table: str) -> list[pa.RecordBatch]:
+    with source(table) as reading:
+        token = reading.snapshot()
+        assert reading.count() == 7
+        return [page.batch for part in reading.partitions(3, token) for page in reading.scan(part, None, 2)]
+
+
+def test_rows_that_come_between_description_and_snapshot_are_read() -> None:
+    table = filled(0)
+    with source(table) as reading:
+        assert reading.describe().count == 0
+        run(f"INSERT INTO {table} (id) VALUES (1), (2)")
+        token = reading.snapshot()
+        assert reading.count() == 2
+        (part,) = reading.partitions(10, token)
+        assert sum(page.batch.num_rows for page in reading.scan(part, None, 10)) == 2
 
 
 def test_reading_writes_nothing() -> None:
