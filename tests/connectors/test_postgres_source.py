@@ -216,6 +216,7 @@ def test_a_document_column_is_the_document_and_no_field() -> None:
         (["hnsw (e vector_l1_ops)"], "l1"),
         (["ivfflat (e vector_cosine_ops) WITH (lists = 1)"], "cosine"),
         (["hnsw ((e::halfvec(3)) halfvec_ip_ops)"], "dot"),
+        (["hnsw ((e::halfvec(2)) halfvec_ip_ops)"], "unknown"),
         (["hnsw (e vector_cosine_ops)", "ivfflat (e vector_cosine_ops)"], "cosine"),
         (["hnsw (e vector_cosine_ops)", "hnsw (e vector_l2_ops)"], "unknown"),
         (["hnsw ((binary_quantize(e)::bit(3)) bit_hamming_ops)"], "unknown"),

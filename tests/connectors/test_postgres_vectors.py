@@ -11,6 +11,8 @@ import pytest
 from test_postgres_support import SHARD, fresh, load, pages, plan_for, pump, records, run, source, target
 
 from vecport.connectors.base import Mark
+from vecport.connectors.postgres.layout import Slot
+from vecport.connectors.postgres.vector_wire import decode
 from vecport.errors import IntegrityError, NotRepresentable, UsageError
 from vecport.model.batch import make_page
 from vecport.model.collection import Collection, VectorField, renamed
@@ -139,6 +141,30 @@ def test_a_vector_of_another_dimension_in_mid_scan_is_an_error(declared: str) ->
         run(f"ALTER TABLE {table} ALTER e TYPE {kind}", f"INSERT INTO {table} VALUES (2, '{bad}')")
         with pytest.raises((IntegrityError, NotRepresentable)):
             reading.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("kind", "dim", "field", "good", "bad"),
+    [
+        # Together, the bytes of the bad ones are as many as those of two good ones.
+        ("vector", 2, VectorField("e", "dense", "float32", 2), "[1,2]", ["[1]", "[1,2,3]"]),
+        ("halfvec", 2, VectorField("e", "dense", "float16", 2), "[1,2]", ["[1]", "[1,2,3]"]),
+        ("sparsevec", 2, VectorField("e", "sparse", "float32"), "{1:1}/2", ["{1:1}/3", "{1:1}/3"]),
+        ("bit", 11, VectorField("e", "binary", "bit", 11), "1" * 11, ["1" * 12, "1" * 10]),
+    ],
+)
+def test_no_vector_is_read_as_one_of_another_dimension(
+    kind: str, dim: int, field: VectorField, good: str, bad: list[str]
+) -> None:
+    slot = Slot("vector", "e", "e", vector=kind, dim=dim)
+
+    def sent(text: str) -> bytes:
+        cast = f"varbit '{text}'::bit({len(text)})" if kind == "bit" else f"'{text}'::{kind}"
+        return bytes(run(f"SELECT {kind}_send({cast})")[0][0])
+
+    assert len(decode(slot, pa.array([sent(good), None], pa.binary()), field)) == 2
+    with pytest.raises(IntegrityError, match=r"'e' has .*(dimensions|bits)"):
+        decode(slot, pa.array([sent(text) for text in bad], pa.binary()), field)
 
 
 # ---- what a column cannot hold ----
