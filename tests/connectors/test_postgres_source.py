@@ -572,6 +572,9 @@ def test_order_is_that_of_the_heap_whatever_the_page_size_and_partitions() -> No
         assert found == wanted
     filtered = [str(i) for (i,) in run(f"SELECT id FROM {table} WHERE n > 2500 ORDER BY ctid")]
     assert [row["id"] for row in records(pages(table, 100, 13, where="n > 2500")[1])] == filtered
+    # For so few of them, the index on n is taken.
+    few = [str(i) for (i,) in run(f"SELECT id FROM {table} WHERE n > 2990 ORDER BY ctid")]
+    assert [row["id"] for row in records(pages(table, where="n > 2990")[1])] == few
 
 
 def test_ranges_are_read_by_tid_range_scans() -> None:
@@ -851,6 +854,34 @@ def test_fetch_finds_keys_and_only_keys() -> None:
 # ---- where ----
 
 
+@pytest.mark.parametrize(
+    ("kind", "there", "longer"),
+    [("char(3)", "abc", "abcd"), ("char(1)", "a", "ab"), ("varchar(3)", "abc", "abcd"), ("name", "n" * 63, "n" * 64),
+     ("bit(3)", "101", "1011"), ("bit(1)", "1", "10")],
+)  # fmt: skip
+def test_an_id_that_is_too_long_does_not_find_the_one_that_it_would_be_cut_to(
+    kind: str, there: str, longer: str
+) -> None:
+    table = fresh()
+    run(f"CREATE TABLE {table} (id {kind} PRIMARY KEY, e vector(1))", f"INSERT INTO {table} VALUES ('{there}', NULL)")
+    with source(table) as reading:
+        reading.snapshot()
+        assert reading.fetch([("", there), ("", longer)]).column("id").to_pylist() == [there]
+        assert reading.fetch([("", longer)]).num_rows == 0
+
+
+def test_an_invalid_index_is_named_and_not_restored() -> None:
+    table = filled(3)
+    run(
+        f"CREATE INDEX {table}_v ON {table} USING hnsw (e vector_l2_ops)",
+        f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{table}_v'::regclass",
+    )
+    with source(table) as reading:
+        found = reading.describe()
+    assert found.collection.native["vector_indexes"] == []
+    assert any(f"not recreated: {table}_v" in note for note in found.notes)
+
+
 def test_where_selects_and_its_mistakes_are_named() -> None:
     table = filled(100)
     _, found = pages(table, 10, where="n % 10 = 0 OR pad LIKE '%y%' -- a comment")
@@ -872,6 +903,9 @@ def test_where_cannot_write() -> None:
         f"CREATE OR REPLACE FUNCTION wipe() RETURNS bool LANGUAGE sql AS 'DELETE FROM {table}; SELECT true'",
     )
     with source(table, "wipe()") as reading, pytest.raises(UsageError, match="read-only"):
+        reading.describe()
+    more = f"true); COMMIT; DELETE FROM {table}; SELECT (1"
+    with source(table, more) as reading, pytest.raises(UsageError, match="cannot be evaluated"):
         reading.describe()
     assert run(f"SELECT count(*) FROM {table}") == [(10,)]
 

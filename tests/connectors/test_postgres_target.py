@@ -428,6 +428,30 @@ def test_a_table_dropped_before_the_end_is_no_success() -> None:
             writing.write(page, Mark(SHARD, 1))
 
 
+def test_a_table_made_again_before_the_end_is_no_success() -> None:
+    collection, (page,) = free(3)
+    plan = plan_for(collection, [page])
+    with target(collection.name) as writing:
+        writing.prepare(plan)
+        writing.write(page, Mark(SHARD, 0))
+        other = fresh()
+        run(f"CREATE TABLE {other} (LIKE {collection.name} INCLUDING ALL)", f"DROP TABLE {collection.name}",
+            f"ALTER TABLE {other} RENAME TO {collection.name}")  # fmt: skip
+        with pytest.raises(NotFound, match="gone"):
+            writing.finish({})
+
+
+def test_namespaces_are_refused_and_never_left_out() -> None:
+    collection, (page,) = free(2)
+    place = page.schema.get_field_index("namespace")
+    bad = page.set_column(place, page.schema.field(place), pa.array(["", "n"], page.schema.field(place).type))
+    with target(collection.name) as writing:
+        writing.prepare(plan_for(collection, [page]))
+        with pytest.raises(NotRepresentable, match="namespaces"):
+            writing.write(bad, Mark(SHARD, 0))
+        assert (writing.count(), writing.acknowledged()) == (0, set())
+
+
 def test_acknowledgements_end_with_the_last_import() -> None:
     one, (page,) = free(3)
     other, _ = free(3)

@@ -245,23 +245,38 @@ def test_values_stand_in_pages_as_the_design_says() -> None:
 
 def test_text_forms_do_not_depend_on_the_settings_of_role_or_database() -> None:
     table = fresh()
+    columns = {
+        "t": ("timestamptz", "2024-02-03 04:05:06.7+00"), "d": ("date", "2024-02-03"),
+        "i": ("interval", "1 year 2 mons -3 days +04:05:06"), "b": ("bytea[]", '{"\\\\x00ff"}'),
+        "p": ("point", "(0.30000000000000004,1)"), "a": ("float8[]", "[0:0]={0.30000000000000004}"),
+    }  # fmt: skip
     run(
-        f"CREATE TABLE {table} (id int PRIMARY KEY, t timestamptz, d date, f float8, e vector(1))",
-        f"INSERT INTO {table} VALUES (1, '2024-02-03 04:05:06.7+00', '2024-02-03', 0.1::float8 + 0.2::float8, '[1]')",
+        f"CREATE TABLE {table} (id int PRIMARY KEY, f float8, e vector(1)"
+        + "".join(f", {name} {kind}" for name, (kind, _) in columns.items())
+        + ")",
+        f"INSERT INTO {table} VALUES (1, 0.1::float8 + 0.2::float8, '[1]'"
+        + "".join(f", '{text}'" for _, text in columns.values())
+        + ")",
         "ALTER ROLE postgres SET DateStyle = 'German, DMY'",
         "ALTER ROLE postgres SET TimeZone = 'Asia/Kathmandu'",
         "ALTER ROLE postgres SET extra_float_digits = -10",
+        "ALTER ROLE postgres SET IntervalStyle = sql_standard",
+        "ALTER ROLE postgres SET bytea_output = escape",
+        "ALTER ROLE postgres SET lc_monetary = 'POSIX'",
     )
     try:
         _, (page,) = pages(table)
         copy = pump(table)
+        with source(table) as reading, reading._reading() as connection:
+            # Which other locales a server has is not known.
+            assert connection.execute("SHOW lc_monetary").fetchone() == ("C",)
     finally:
         run("ALTER ROLE postgres RESET ALL")
     assert json.loads(page.to_pylist()[0]["metadata"]) == {
-        "t": "2024-02-03 04:05:06.7+00", "d": "2024-02-03", "f": 0.30000000000000004,
+        "f": 0.30000000000000004, **{name: text for name, (_, text) in columns.items()},
     }  # fmt: skip
-    columns = "id, t, d, f, e"
-    assert run(f"SELECT {columns} FROM {table}") == run(f"SELECT {columns} FROM {copy}")
+    listed = f"SELECT id, f, e, {', '.join(f'{name}::text' for name in columns)} FROM"
+    assert run(f"{listed} {table}") == run(f"{listed} {copy}")
 
 
 # ---- what is refused ----
