@@ -441,6 +441,17 @@ def test_a_table_made_again_before_the_end_is_no_success() -> None:
             writing.finish({})
 
 
+def test_a_table_whose_import_has_not_finished_is_said_to_be_one() -> None:
+    collection, (page,) = free(3)
+    with target(collection.name) as writing:
+        writing.prepare(plan_for(collection, [page]))
+        writing.write(page, Mark(SHARD, 0))
+        for unfinished in (True, False):
+            with source(collection.name) as reading:
+                assert any("has not finished" in note for note in reading.describe().notes) is unfinished
+            writing.finish({})
+
+
 def test_namespaces_are_refused_and_never_left_out() -> None:
     collection, (page,) = free(2)
     place = page.schema.get_field_index("namespace")
