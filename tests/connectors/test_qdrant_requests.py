@@ -185,3 +185,13 @@ def test_every_character_that_names_may_not_have_is_refused(bad: str) -> None:
 def test_sparse_vectors_of_a_folder_are_put_in_order() -> None:
     found = folder._column([models.SparseVector(indices=[9, 2], values=[0.5, 1.5])], VectorField("v", kind="sparse"))
     assert found.to_pylist() == [{"indices": [2, 9], "values": [1.5, 0.5]}]
+
+
+@pytest.mark.parametrize(("dim", "fits"), [(65_536, True), (65_537, False)])
+def test_dimensions_end_where_the_server_s_do(dim: int, fits: bool) -> None:
+    plan = TargetPlan(collection=collection("c", dim), rows=0)
+    if fits:
+        assert schema.check_plan(plan)
+    else:
+        with pytest.raises(NotRepresentable, match="65537 dimensions"):
+            schema.check_plan(plan)
