@@ -126,6 +126,14 @@ def fill_everything(official: QdrantClient, name: str) -> None:
     official.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
 
 
+def configured(official: QdrantClient, name: str) -> tuple[Any, Any]:
+    """What the official client shows of a collection's settings, without the passport."""
+    info = official.get_collection(name)
+    config = info.config.model_dump()
+    config["metadata"].pop(settings.PASSPORT_KEY, None)
+    return config, {key: index.params for key, index in info.payload_schema.items()}
+
+
 def test_qdrant_to_dump_to_qdrant_is_equal_with_all_settings(
     place: Place, official: QdrantClient, name: str, tmp_path: Path
 ) -> None:
@@ -133,11 +141,13 @@ def test_qdrant_to_dump_to_qdrant_is_equal_with_all_settings(
     before = native_of(place, name)
     assert set(before["payload_indexes"]) == {"year", "text", "a.b[].c", "when"}
     assert before["metadata"] == {"team": "search", "n": [1, 2.5, {"x": None}]}
+    config, indexes = configured(official, name)
     export(place.text, tmp_path / "first", collection=name)
     official.delete_collection(name)
     import_(tmp_path / "first", place.text, collection=name)
     assert verify(tmp_path / "first", place.text, collection=name).exit_code == 0
     assert native_of(place, name) == before
+    assert configured(official, name) == (config, indexes)
     export(place.text, tmp_path / "second", collection=name)
     first, second = open_dump(str(tmp_path / "first")), open_dump(str(tmp_path / "second"))
     # Halves and unit vectors are stored as they came back the first time, so that not even a bound is needed.
