@@ -82,6 +82,12 @@ def test_qdrant_counts_where_the_key_has_an_index(dump: Path) -> None:
         condition = '{"must": [{"key": "n", "range": {"lt": 1}}]}'
         selected = plan(engine.address, collection="docs", where=condition)
         assert selected.facts["namespaces"] == dict.fromkeys(SPACES, 1)
+        # The counts of some namespaces are not those of all.
+        strict = models.StrictModeConfig(enabled=True, max_query_limit=len(SPACES) - 1)
+        client.update_collection("docs", strict_mode_config=strict)
+        found = plan(engine.address, collection="docs")
+        assert "namespaces" not in found.facts
+        assert [note.endswith("too many for one request") for note in uncounted(found)] == [True]
         client.close()
 
 

@@ -108,13 +108,15 @@ class QdrantSource(Source):
         key = Passport.from_json(passport).namespace if passport else None
         if key is None:
             return None
-        found = self._backend.counts(self._knowledge().read, key, MAX_NAMESPACES + 1)
+        known = self._knowledge()
+        most = min(MAX_NAMESPACES + 1, known.page_limit or MAX_NAMESPACES + 1)
+        found = self._backend.counts(known.read, key, most)
         if found is None:
             self._uncounted = f"Qdrant counts by a payload key with one request only where {key!r} has a keyword index"
             return None
         rest = self.count() - sum(found.values())
-        if rest < 0 or len(found) > MAX_NAMESPACES:
-            self._uncounted = f"values of {key!r} are lists, or too many"
+        if rest < 0 or len(found) >= most:
+            self._uncounted = f"values of {key!r} are lists, or too many for one request"
             return None
         return {**found, "": found.get("", 0) + rest} if rest else found
 
