@@ -14,8 +14,8 @@ from ..model.collection import Collection, VectorField
 
 #: Records a second that were read from and written to each database, and the bytes of such a record: 200,000 records of
 #: 384 dimensions and 8 metadata fields, the database and vecport on the same 2 processors (``benchmarks/run.py``).
-_READ = {"postgres": 39_440, "qdrant": 16_716, "chroma": 11_359}
-_WRITE = {"postgres": 61_397, "qdrant": 10_724, "chroma": 1_717}
+_READ = {"postgres": 47_783, "qdrant": 18_382, "chroma": 10_290}
+_WRITE = {"postgres": 57_470, "qdrant": 11_362, "chroma": 1_686}
 _RATED_ROW_BYTES = 400 + 4 * 384
 _RATED = "records/s with the database on the same 2 processors"
 #: A quiet machine is faster, a database behind a network is slower, by up to these factors.
