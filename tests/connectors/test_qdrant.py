@@ -827,18 +827,6 @@ def test_notes_tell_what_matters(place: Place, official: QdrantClient, name: str
         assert session.count() == 0
 
 
-def test_strict_mode_limits_pages_and_batches(place: Place, official: QdrantClient, name: str) -> None:
-    strict = models.StrictModeConfig(enabled=True, max_query_limit=7, upsert_max_batchsize=5)
-    make(official, name, strict_mode_config=strict)
-    c = collection(name, 2)
-    write(place, c, page(c, [str(i) for i in range(40)]))
-    with source(place, name) as session:
-        assert len(ids_of(list(session.scan({}, None, 1000)))) == 40
-        assert sum(map(len, session.keys())) == 40
-        session._backend.slices = False
-        assert sum(len(ids_of(list(session.scan(p, None, 9)))) for p in session.partitions(10, {})) == 40
-
-
 def test_passport_comes_back(place: Place, name: str) -> None:
     c = collection(name)
     with CONNECTOR.open_target(place, name) as target:

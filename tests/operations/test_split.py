@@ -263,6 +263,18 @@ def test_a_flipped_byte_is_found_although_parts_are_not_hashed_again(dump: Path)
         path.write_bytes(whole)
 
 
+def test_no_vector_is_read_before_the_sha256_where_nobody_checked_the_whole_dump(dump: Path) -> None:
+    [piece] = [p for p in split.pieces(open_dump(dump), at("memory:unchecked", "docs")) if p.namespace == "eu"]
+    path = dump / piece.dump.manifest.shards[0].path
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:200] + bytes([whole[200] ^ 0x10]) + whole[201:])
+        with pytest.raises(IntegrityError, match="SHA-256"):
+            list(piece.dump.shard(piece.dump.manifest.shards[0]).groups())
+    finally:
+        path.write_bytes(whole)
+
+
 def test_a_profile_that_lies_loses_nothing(tmp_path: Path) -> None:
     """A stranger's dump names one namespace of four."""
     folder = tmp_path / "dump"

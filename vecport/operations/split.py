@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from ..connectors import registry
 from ..dump.dump import Dump
 from ..dump.part import Part, Share, shares
-from ..dump.store import LocalStore
 from ..errors import UsageError
 from .progress import Progress
 from .sessions import Endpoint
@@ -51,12 +50,13 @@ class Piece:
         return Destination(self.target.collection, self.dump.rows)
 
 
-def pieces(dump: Dump, target: Endpoint) -> list[Piece]:
+def pieces(dump: Dump, target: Endpoint, *, checked: bool = False) -> list[Piece]:
     """What goes where, the default namespace first; reads the namespaces of all records.
 
     Args:
         dump: the whole one.
         target: the collection of the default namespace, after which the others are named.
+        checked: the caller checks every byte of the dump once, before it reads a vector of a piece.
 
     Raises:
         UsageError: the target holds one collection only, or there are too many namespaces.
@@ -64,7 +64,6 @@ def pieces(dump: Dump, target: Endpoint) -> list[Piece]:
     check_target(target)
     found = shares(dump) or {"": Share("", 0, {})}
     names = collection_names(target, found)
-    checked = isinstance(dump.store, LocalStore)
     return [
         Piece(Part(dump, share, checked=checked), replace(target, collection=names[ns])) for ns, share in found.items()
     ]
