@@ -44,7 +44,7 @@ PLACES = (*CONNECTORS, "chroma-server")
 
 
 def _write(c: Collection, pages: Iterable[pa.RecordBatch], store: Store) -> list[ShardEntry]:
-    """Write pages into the shards of a dump, row groups and shards as large as an export makes them."""
+    """Write pages into the shards of a dump, row groups at most as large as those of an export."""
     cut, entries, writer = cut_for(c), [], None
     for page in pages:
         for start in range(0, page.num_rows, cut.group_rows):
