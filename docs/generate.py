@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vecport.connectors import registry
-from vecport.connectors.base import Source, Target
 from vecport.connectors.chroma import ChromaFolderSource, ChromaFolderTarget, ChromaServerSource, ChromaServerTarget
+from vecport.connectors.contract import Source, Target
 from vecport.connectors.jsonl import JsonlSource, JsonlTarget
 from vecport.connectors.postgres import PostgresSource, PostgresTarget
 from vecport.connectors.postgres.types import BASES

@@ -17,7 +17,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import Mark, Page, Selection, TargetPlan
+from vecport.connectors.contract import Mark, Page, Selection, TargetPlan
 from vecport.connectors.qdrant import QdrantConnector, QdrantSource, wire
 from vecport.connectors.qdrant.backend import ServerBackend
 from vecport.connectors.qdrant.client import Server

@@ -28,7 +28,6 @@ import pyarrow as pa
 import pytest
 
 from vecport.connectors import address
-from vecport.connectors.base import Mark, Selection, Source, Target, TargetPlan
 from vecport.connectors.chroma import (
     ChromaConnector,
     ChromaFolderSource,
@@ -39,6 +38,7 @@ from vecport.connectors.chroma import (
     target,
     values,
 )
+from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
 from vecport.connectors.secrets import Secret
 from vecport.errors import (
     AlreadyExists,
@@ -295,7 +295,7 @@ def test_a_snapshot_outlives_a_killed_process(filled: Path) -> None:
             sys.executable, "-c",
             "import json, os, sys\n"
             "from vecport.connectors import address\n"
-            "from vecport.connectors.base import Selection\n"
+            "from vecport.connectors.contract import Selection\n"
             "from vecport.connectors.chroma import ChromaConnector\n"
             "s = ChromaConnector().open_source(address.parse('chroma:' + sys.argv[1]), 'docs', Selection())\n"
             "t = s.snapshot()\n"

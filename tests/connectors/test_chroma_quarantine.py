@@ -19,8 +19,8 @@ import vecport
 from tests.faults import killer
 from vecport.cli.app import main
 from vecport.connectors.address import parse
-from vecport.connectors.base import Reject, Selection
 from vecport.connectors.chroma import ChromaConnector, source
+from vecport.connectors.contract import Reject, Selection
 from vecport.dump import open_dump
 from vecport.dump.store import open_store
 from vecport.errors import IntegrityError, UsageError

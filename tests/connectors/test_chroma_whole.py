@@ -16,9 +16,9 @@ import pytest
 
 import vecport
 from vecport.connectors.address import Place, parse, with_options
-from vecport.connectors.base import Mark, Selection, TargetPlan
 from vecport.connectors.chroma import ChromaConnector, settings, target, values
 from vecport.connectors.chroma import source as chroma_source
+from vecport.connectors.contract import Mark, Selection, TargetPlan
 from vecport.dump import open_dump
 from vecport.errors import IntegrityError, NotFound, NotRepresentable, UsageError
 from vecport.model import canonical

@@ -15,7 +15,7 @@ import pytest
 
 from vecport.connectors import guest as guests
 from vecport.connectors.address import parse, with_options
-from vecport.connectors.base import Mark, Selection, Source, Target, TargetPlan
+from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
 from vecport.connectors.decorators import decorated_source, decorated_target
 from vecport.connectors.guest import BUDGET_S, THROTTLED_BUDGET_S, Clock, Guest, Pace, Patience
 from vecport.connectors.memory import MemoryConnector, MemoryTarget, forget

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import Mark, Selection, TargetPlan
+from vecport.connectors.contract import Mark, Selection, TargetPlan
 from vecport.connectors.jsonl import JsonlConnector, files, lines, survey, target, vectors
 from vecport.errors import (
     AlreadyExists,

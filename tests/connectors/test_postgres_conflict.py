@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_postgres_support import SHARD, connect, free, load, numbered, plan_for, run, target
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.errors import AlreadyExists, IntegrityError
 from vecport.model.collection import Collection, Field
 

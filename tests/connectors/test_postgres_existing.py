@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_postgres_support import SHARD, free, fresh, load, pages, plan_for, run, server_place, target
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.errors import NotRepresentable, UsageError
 from vecport.model.batch import make_page
 from vecport.operations.export import export

@@ -9,7 +9,7 @@ import pytest
 from test_postgres_existing import dump_of
 from test_postgres_support import SHARD, fresh, plan_for, run, target
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import PostgresTarget, blame
 from vecport.errors import IntegrityError, NotRepresentable, Unavailable, VecportError
 from vecport.model.batch import make_page

@@ -32,7 +32,7 @@ from test_postgres_support import (
 from test_postgres_types import make_hard_table
 
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.errors import AlreadyExists, NotRepresentable
 from vecport.model.batch import page_schema
 from vecport.model.collection import Collection, Field, renamed

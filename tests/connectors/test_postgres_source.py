@@ -34,7 +34,7 @@ from test_postgres_support import (
     source,
 )
 
-from vecport.connectors.base import Selection
+from vecport.connectors.contract import Selection
 from vecport.connectors.postgres import source as pg_source
 from vecport.connectors.postgres.catalog import find_table
 from vecport.errors import (

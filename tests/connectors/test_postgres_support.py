@@ -18,7 +18,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from vecport.connectors.address import Place, parse, with_options
-from vecport.connectors.base import Mark, Selection, TargetPlan
+from vecport.connectors.contract import Mark, Selection, TargetPlan
 from vecport.connectors.postgres import PostgresConnector, PostgresSource, PostgresTarget
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField, renamed

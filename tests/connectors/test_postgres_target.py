@@ -39,7 +39,7 @@ from test_postgres_support import (
 )
 
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import connect as connections
 from vecport.connectors.postgres import failures, loader, tables
 from vecport.connectors.postgres.catalog import ACK_TABLE

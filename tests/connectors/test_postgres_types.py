@@ -31,7 +31,7 @@ from test_postgres_support import (
     target,
 )
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import spelled, values, wire
 from vecport.connectors.postgres.layout import JSONB, Slot
 from vecport.connectors.postgres.loader import ask

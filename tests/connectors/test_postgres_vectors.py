@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from test_postgres_support import SHARD, fresh, load, pages, plan_for, pump, records, run, source, target
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.postgres.layout import Slot
 from vecport.connectors.postgres.vector_wire import decode
 from vecport.errors import IntegrityError, NotRepresentable, UsageError

@@ -12,7 +12,7 @@ import pytest
 from test_postgres_support import SHARD, fresh, other_database, plan_for, run, server_place, target
 
 from vecport.connectors.address import Place
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import watch
 from vecport.connectors.postgres.connect import conninfo, parameters
 from vecport.connectors.secrets import Secret

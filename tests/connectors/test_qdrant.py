@@ -56,7 +56,7 @@ from tests.connectors.qdrant_bench import (
     write,
 )
 from vecport.connectors.address import Place, parse, with_options
-from vecport.connectors.base import Selection, TargetPlan
+from vecport.connectors.contract import Selection, TargetPlan
 from vecport.connectors.qdrant import (
     QdrantSource,
     QdrantTarget,

@@ -18,7 +18,7 @@ from qdrant_client import grpc as pb
 
 from tests.connectors.qdrant_bench import CONNECTOR, MARK, collection, make, name, official, page, place
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import QdrantTarget, conflicts
 from vecport.connectors.qdrant.backend import Backend, Read
 from vecport.errors import AlreadyExists, UsageError

@@ -29,7 +29,7 @@ from tests.connectors.qdrant_bench import (
     write,
 )
 from vecport.connectors.address import Place
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import backend, folder, schema
 from vecport.connectors.qdrant.backend import Read, ServerBackend
 from vecport.connectors.qdrant.client import Server

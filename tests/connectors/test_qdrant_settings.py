@@ -21,7 +21,7 @@ from qdrant_client import grpc as pb
 
 from tests.connectors.qdrant_bench import CONNECTOR, MARK, collection, make, name, official, page, place, source, write
 from vecport.connectors.address import Place
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import QdrantTarget, schema, settings
 from vecport.connectors.qdrant.backend import ServerBackend
 from vecport.dump import open_dump
@@ -315,7 +315,7 @@ def test_interrupted_load_puts_back_what_it_changed_and_the_next_one_knows_it(
 _KILLED = """
 import os, signal, sys
 from vecport.connectors.address import parse
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import QdrantConnector
 from vecport.model.collection import Collection, VectorField
 

@@ -19,7 +19,7 @@ from qdrant_client import grpc as pb
 
 from tests.connectors.qdrant_bench import CONNECTOR, MARK, UUIDS, make, name, official, place, source
 from vecport.connectors.address import Place, parse
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import packing, proto, schema
 from vecport.connectors.qdrant.vectors import column
 from vecport.errors import IntegrityError, NotRepresentable

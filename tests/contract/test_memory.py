@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from vecport.connectors.address import Place, parse, with_options
-from vecport.connectors.base import Description, Json, Mark, Option, Page, Selection, Source, Target, TargetPlan
+from vecport.connectors.contract import Description, Json, Mark, Option, Page, Selection, Source, Target, TargetPlan
 from vecport.connectors.memory import LiveMemorySource, MemoryConnector, MemorySource, MemoryTarget, forget
 from vecport.errors import NotFound, VecportError
 from vecport.model.capabilities import MetadataRules

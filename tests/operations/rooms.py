@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vecport.connectors.address import parse
-from vecport.connectors.base import Mark, Selection, TargetPlan
+from vecport.connectors.contract import Mark, Selection, TargetPlan
 from vecport.connectors.memory import MemoryConnector, forget
 from vecport.model import canonical
 from vecport.model.collection import Collection, VectorField

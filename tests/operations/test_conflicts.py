@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vecport.connectors.base import Mark
+from vecport.connectors.contract import Mark
 from vecport.connectors.guest import Clock
 from vecport.connectors.memory import MemoryTarget
 from vecport.errors import AlreadyExists, Incomplete, Unavailable, UsageError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vecport.connectors.base import Page, Reject
+from vecport.connectors.contract import Page, Reject
 from vecport.connectors.memory import MemorySource
 from vecport.dump.journal import Journal
 from vecport.errors import IntegrityError, Interrupted

@@ -12,7 +12,7 @@ import pytest
 
 from vecport.connectors import registry
 from vecport.connectors.address import parse
-from vecport.connectors.base import Mark, TargetPlan
+from vecport.connectors.contract import Mark, TargetPlan
 from vecport.connectors.memory import MemoryConnector
 from vecport.dump import open_dump
 from vecport.dump.dump import publish

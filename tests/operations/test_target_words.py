@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vecport.cli.app import run
-from vecport.connectors.base import TargetPlan
+from vecport.connectors.contract import TargetPlan
 from vecport.connectors.guest import Clock
 from vecport.connectors.memory import MemoryTarget
 from vecport.errors import Unavailable

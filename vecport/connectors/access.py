@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import AuthenticationFailed
-from .base import Permission
+from .contract import Permission
 
 READ = "read the records"
 

@@ -8,7 +8,7 @@ from ..errors import NotRepresentable, UsageError
 from ..model.batch import check_lengths, page_schema
 from ..model.capabilities import TargetCapabilities
 from ..model.collection import VectorField
-from .base import TargetPlan
+from .contract import TargetPlan
 
 
 def check_plan(plan: TargetPlan, caps: TargetCapabilities, title: str) -> None:

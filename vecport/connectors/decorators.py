@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ..errors import NotRepresentable, TooLarge, Unavailable
 from . import guest as guests
-from .base import Json, Mark, Page, Source, Target
+from .contract import Json, Mark, Page, Source, Target
 from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
 
 T = TypeVar("T")

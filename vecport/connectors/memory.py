@@ -36,7 +36,8 @@ from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
 from ..model.capabilities import SourceCapabilities, TargetCapabilities
 from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
 from .address import Place
-from .base import (
+from .checks import check_batch, check_plan
+from .contract import (
     CollectionSummary,
     Connector,
     ConnectorInfo,
@@ -51,7 +52,6 @@ from .base import (
     Target,
     TargetPlan,
 )
-from .checks import check_batch, check_plan
 
 Key = tuple[str, str]
 SortKey = tuple[str, tuple[int, int, str]]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..errors import MissingExtra, NotFound, UsageError
 from . import address as addresses
 from .address import Place
-from .base import Connector, Option
+from .contract import Connector, Option
 from .secrets import Secret
 
 GROUP = "vecport.connectors"

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..connectors import registry
-from ..connectors.base import Selection
+from ..connectors.contract import Selection
 from ..dump.dump import Dump
 from ..errors import MissingExtra, Unavailable
 from ..model.batch import dense_matrix

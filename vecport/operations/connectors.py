@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..connectors import registry
-from ..connectors.base import Connector, Option
+from ..connectors.contract import Connector, Option
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from .. import __version__
-from ..connectors.base import Description, Reject, Selection, Source
+from ..connectors.contract import Description, Reject, Selection, Source
 from ..connectors.guest import Guest
 from ..dump.dump import foreign_files, open_dump, publish, unpublish
 from ..dump.journal import Durable, Journal, Run

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..connectors import registry
-from ..connectors.base import Page, Reject, Selection, Source
+from ..connectors.contract import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
 from ..dump.layout import Cut
 from ..dump.shard import ShardWriter

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..connectors import registry
-from ..connectors.base import Target, TargetPlan
+from ..connectors.contract import Target, TargetPlan
 from ..dump.dump import Dump
 from ..errors import UsageError
 from ..model.capabilities import TargetCapabilities

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..connectors.base import Description, Mark, Target
+from ..connectors.contract import Description, Mark, Target
 from ..dump.dump import Dump
 from ..dump.manifest import ShardEntry
 from ..dump.part import Part

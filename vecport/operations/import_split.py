@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..connectors.base import Description
+from ..connectors.contract import Description
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, UsageError
 from ..model.ledger import Ledger

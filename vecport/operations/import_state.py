@@ -11,7 +11,7 @@ from typing import Any
 
 import platformdirs
 
-from ..connectors.base import Mark
+from ..connectors.contract import Mark
 from ..dump.lock import folder_lock
 from ..dump.store import LocalStore
 from ..errors import IntegrityError

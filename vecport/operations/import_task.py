@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from ..connectors.base import Mark, Target
+from ..connectors.contract import Mark, Target
 from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
 from ..dump.part import Part, Share

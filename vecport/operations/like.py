@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..connectors import registry
-from ..connectors.base import Description
+from ..connectors.contract import Description
 from ..dump.dump import open_dump
 from ..errors import NotRepresentable, UsageError
 from ..model.collection import Collection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..connectors.base import Permission
+from ..connectors.contract import Permission
 
 #: Of a plan that knows that a permission is missing: a finding.
 FINDINGS = 3

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..connectors import registry
-from ..connectors.base import Description, Selection, Source
+from ..connectors.contract import Description, Selection, Source
 from ..dump.dump import open_dump
 from ..dump.layout import MANIFEST, cut_for, row_bytes
 from ..dump.store import open_store

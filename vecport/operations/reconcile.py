@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..connectors.base import Reject, Source
+from ..connectors.contract import Reject, Source
 from ..dump.manifest import ShardEntry
 from ..dump.shard import ShardReader
 from ..dump.store import Store

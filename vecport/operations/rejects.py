@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..connectors.base import Reject
+from ..connectors.contract import Reject
 from ..dump.layout import REJECTS
 from ..dump.manifest import ShardEntry
 from ..dump.store import Store

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..connectors import registry
 from ..connectors.address import Place
-from ..connectors.base import Connector, Selection, Source, Target
+from ..connectors.contract import Connector, Selection, Source, Target
 from ..connectors.decorators import decorated_source, decorated_target
 from ..connectors.guest import UNBOUNDED, Guest, interruptible
 from ..connectors.secrets import Secret

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..connectors.base import Description, Selection, Source
+from ..connectors.contract import Description, Selection, Source
 from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
 from ..dump.part import Part, Share, shares

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from ..connectors.address import Place
-from ..connectors.base import Connector, Json, Mark, Page, Selection, Source, Target, TargetPlan
+from ..connectors.contract import Connector, Json, Mark, Page, Selection, Source, Target, TargetPlan
 from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
 from ..model import canonical
 from ..model.batch import page_schema

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ..connectors import address, registry
-from ..connectors.base import Connector, Source, Target
+from ..connectors.contract import Connector, Source, Target
 from ..model.capabilities import ACKS, CONCURRENCY, VALUE_KINDS
 from ..model.collection import ID_KINDS, METRICS, VECTOR_DTYPES, VECTOR_KINDS
 from .bench import Bench, connector_path, does_not_apply, engine_missing

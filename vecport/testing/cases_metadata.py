@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..connectors.base import Mark
+from ..connectors.contract import Mark
 from ..model import canonical, parsed
 from ..model.capabilities import VALUE_KINDS, MetadataRules
 from ..model.collection import ID_KINDS, Collection

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ..connectors.base import Json, Page, Selection, Source
+from ..connectors.contract import Json, Page, Selection, Source
 from ..errors import Incomplete, UsageError
 from ..model.collection import Collection
 from ..model.ids import sort_key

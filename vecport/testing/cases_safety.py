@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ..connectors.address import Place
-from ..connectors.base import Mark, Selection
+from ..connectors.contract import Mark, Selection
 from ..connectors.secrets import Secret
 from ..errors import NotFound, Unavailable, UsageError, VecportError
 from .bench import EVERYTHING, Bench, does_not_apply, refused, tree

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ..connectors.base import Mark
+from ..connectors.contract import Mark
 from ..model.collection import METRICS, VECTOR_DTYPES, Collection, VectorField
 from .bench import Bench, does_not_apply, refused
 from .records import (

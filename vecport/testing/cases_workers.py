@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..connectors.base import Mark
+from ..connectors.contract import Mark
 from .bench import (
     Bench,
     compare,

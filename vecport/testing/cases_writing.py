@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ..connectors.base import Mark
+from ..connectors.contract import Mark
 from ..errors import AlreadyExists, NotRepresentable, UsageError
 from ..model import ids
 from ..model.collection import Collection, Field, VectorField

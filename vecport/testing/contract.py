@@ -37,7 +37,7 @@ pytest.register_assert_rewrite(
 )
 
 from ..connectors.address import Place  # noqa: E402
-from ..connectors.base import Connector  # noqa: E402
+from ..connectors.contract import Connector  # noqa: E402
 from ..model.capabilities import TargetCapabilities  # noqa: E402
 from ..model.collection import Collection, Field  # noqa: E402
 from .bench import Bench, engine_missing  # noqa: E402

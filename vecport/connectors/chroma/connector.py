@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...errors import NotRepresentable, UsageError
 from ..address import Place
-from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
 from . import client as clients
 from . import folder
 from .describe import facts, list_collections

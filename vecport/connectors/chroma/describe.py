@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import NotFound, NotRepresentable
 from ...model.collection import Collection, VectorField
 from ..address import Place
-from ..base import Json
+from ..contract import Json
 from . import client as clients
 from . import settings
 from .values import COSINE_BOUND, PASSPORT_KEY, SPACES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import access
-from ..base import Permission
+from ..contract import Permission
 
 #: Of a server: it has no request for it, and providers of authorisation are programs of their own.
 SERVER = Permission("create the collection and write", None, "a Chroma server does not tell what a client may do")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ...errors import NotRepresentable, UsageError
 from ..address import Place
-from ..base import Json, TargetPlan
+from ..contract import Json, TargetPlan
 from . import client as clients
 from .values import PASSPORT_KEY, key_survives, value_survives
 

@@ -27,7 +27,7 @@ from ...model.capabilities import SourceCapabilities
 from ...model.collection import VectorField
 from ...model.passport import Passport
 from ..address import Place
-from ..base import Description, Json, Page, Permission, Reject, Selection, Source
+from ..contract import Description, Json, Page, Permission, Reject, Selection, Source
 from . import client as clients
 from . import folder, permissions
 from .describe import Facts, facts, open_collection

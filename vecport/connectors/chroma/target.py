@@ -42,8 +42,8 @@ from ...model.collection import Collection, VectorField
 from ...model.parsed import parse_objects
 from .. import access
 from ..address import Place
-from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
+from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import client as clients
 from . import folder, permissions
 from . import settings as of_collection

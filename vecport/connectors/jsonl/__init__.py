@@ -32,7 +32,7 @@ from typing import ClassVar
 
 from ...errors import NotFound
 from ..address import Place
-from ..base import CollectionSummary, Connector, ConnectorInfo, Selection, Source, Target
+from ..contract import CollectionSummary, Connector, ConnectorInfo, Selection, Source, Target
 from .files import Input, collection_name, is_jsonl, not_found
 from .source import JsonlSource, PositionalJsonlSource
 from .survey import OPTIONS

@@ -14,7 +14,7 @@ from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection, collection_from_json, collection_to_json
 from .. import access
 from ..address import Place
-from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
+from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
 from .files import Input, Start, read_lines
 from .lines import BadLine, Record, read_record
 from .survey import Options, Survey, id_text, take_survey

@@ -15,7 +15,7 @@ from ...model.collection import ID_KINDS, METRICS, VECTOR_DTYPES, Collection, Ve
 from ...model.ids import kind_of as id_form
 from ...model.ids import tagged
 from ..address import Place
-from ..base import MAX_NAMESPACES, Option
+from ..contract import MAX_NAMESPACES, Option
 from .files import Input, Start, read_lines
 from .lines import BadLine, Grammar, Record, kind_of, read_record, split_object
 from .vectors import RowError, bits_of, fits_float32, numbers, split_rows

@@ -22,8 +22,8 @@ from ...model.capabilities import TargetCapabilities
 from ...model.collection import ID_KINDS, METRICS
 from .. import access
 from ..address import Place
-from ..base import Description, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
+from ..contract import Description, Json, Mark, Permission, Target, TargetPlan
 from .files import Input, codec_of
 from .lines import BLANK, FORM_NAMES, spell_lines
 from .survey import Options, take_survey

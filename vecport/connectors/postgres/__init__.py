@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import UsageError
 from ..address import Place
-from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection
+from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection
 from .source import PostgresSource
 from .target import PostgresTarget
 

@@ -14,7 +14,7 @@ from .catalog import ACK_TABLE, Table, find_table
 from .connect import run
 
 if TYPE_CHECKING:
-    from ..base import Mark
+    from ..contract import Mark
     from .connect import Connection
 
 _UNDER_WAY = ("", -1)
@@ -59,7 +59,7 @@ def record(connection: Connection, table: Table, import_id: str, mark: Mark) -> 
 
 def marks(connection: Connection, table: Table, import_id: str) -> set[Mark]:
     """The row groups that were committed."""
-    from ..base import Mark
+    from ..contract import Mark
 
     if find_table(connection, table.schema, ACK_TABLE) is None:
         return set()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...errors import NotRepresentable, UsageError
 from ...model.collection import Collection, Field, VectorField
 from ..address import Place
-from ..base import TargetPlan
+from ..contract import TargetPlan
 from . import sql
 from .catalog import Extension
 from .layout import DOCUMENT_COLUMN, ID_COLUMN, JSONB, METADATA_COLUMN, TEXT, Layout, Slot

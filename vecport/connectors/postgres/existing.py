@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...errors import NotRepresentable, UsageError
-from ..base import TargetPlan
+from ..contract import TargetPlan
 from .catalog import Column, Table
 from .layout import Layout, Slot
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import NotRepresentable, UsageError
 from ...model.collection import VectorField
-from ..base import TargetPlan
+from ..contract import TargetPlan
 from . import sql
 from .catalog import Extension, Table
 from .connect import run

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..address import Place
-from ..base import Permission, TargetPlan
+from ..contract import Permission, TargetPlan
 from . import sql, tables
 from .catalog import ACK_TABLE, LOCKABLE, READABLE, Table, find_table, read_extension
 from .connect import run

@@ -13,7 +13,7 @@ from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
-from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
+from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
 from . import permissions, spaces
 from .arrow import Batch, pa
 from .catalog import LOCKABLE, Table, require_table

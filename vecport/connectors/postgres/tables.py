@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
-from ..base import Json, TargetPlan
+from ..contract import Json, TargetPlan
 from . import acknowledge, existing, sql
 from .catalog import Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
 from .connect import run

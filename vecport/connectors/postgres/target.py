@@ -16,8 +16,8 @@ from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..checks import check_batch, check_plan
+from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import acknowledge, blame, existing, indexes, permissions, sql, tables, watch
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension

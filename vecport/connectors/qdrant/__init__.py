@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ...errors import AuthenticationFailed, NotRepresentable, UsageError
 from ...model.capabilities import SourceCapabilities, TargetCapabilities
 from ..address import Place
-from ..base import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
 from .backend import Backend, Read, ServerBackend
 from .client import Server, seconds
 from .folder import FolderBackend, recognises

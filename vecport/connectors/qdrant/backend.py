@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...errors import AuthenticationFailed, NotFound, Unavailable
 from ...model import canonical
 from ...model.collection import Collection, VectorField
-from ..base import Permission, TargetPlan
+from ..contract import Permission, TargetPlan
 from . import packing, permissions, schema, settings, vectors, wire
 from .client import Pending, Server
 from .wire import PointKey

@@ -20,7 +20,7 @@ from ...model import canonical, hashes
 from ...model.batch import dense_matrix, make_page
 from ...model.collection import Bound, Collection, VectorField
 from ...model.near import within
-from ..base import TargetPlan
+from ..contract import TargetPlan
 from . import packing, schema
 from .backend import REQUEST_BYTES, Backend, Read
 

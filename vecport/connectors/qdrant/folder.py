@@ -30,7 +30,7 @@ from ...model.batch import dense_array, multi_array, sparse_array
 from ...model.collection import Collection, VectorField
 from .. import access
 from ..address import Place
-from ..base import Permission, TargetPlan
+from ..contract import Permission, TargetPlan
 from . import packing, schema, settings
 from .backend import Backend, Listing, Read, Rows
 from .wire import PointKey

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import NotRepresentable
-from ..base import TargetPlan
+from ..contract import TargetPlan
 from . import settings
 from .backend import Backend
 from .settings import LOAD_KEY

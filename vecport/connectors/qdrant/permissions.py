@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..base import Permission
+from ..contract import Permission
 from .client import KEY_HELP
 
 READ: Final = "read the records"

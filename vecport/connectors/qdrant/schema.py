@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...errors import NotRepresentable, UsageError
 from ...model.collection import Bound, Collection, VectorField
-from ..base import Json, TargetPlan
+from ..contract import Json, TargetPlan
 from . import settings
 from .settings import LOAD_KEY, PASSPORT_KEY, passport_text, vector_params
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import NotRepresentable, UsageError
-from ..base import Json, TargetPlan
+from ..contract import Json, TargetPlan
 from . import wire
 
 #: Keys of a collection's metadata that are vecport's own.

@@ -14,7 +14,7 @@ from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection
 from ...model.passport import Passport
-from ..base import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
+from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
 from . import schema, wire
 from .backend import Backend, Read, Rows
 from .wire import PointKey

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
-from ..base import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .settings import PASSPORT_KEY

@@ -1,0 +1,136 @@
+"""What a connector and its collections say of themselves: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...model.collection import Collection
+
+Json = Any
+"""Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
+
+#: A place counts records by so many namespaces at most; a plan shows them all.
+MAX_NAMESPACES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting that an address cannot hold.
+
+    The CLI (``--source-option name=value``), the environment (``VECPORT_SOURCE_<NAME>``), the documentation and
+    the redaction of secrets are made from these.
+
+    Attributes:
+        name: lower case, words joined by ``-``.
+        help: one sentence.
+        default: the value when none is given.
+        secret: never printed, never written, refused on the command line.
+        env: names of environment variables that the database's own tools use, tried in order.
+    """
+
+    name: str
+    help: str
+    default: str | None = None
+    secret: bool = False
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo:
+    """What the registry, the CLI and the documentation show of a connector.
+
+    Attributes:
+        name: the connector's name and entry point name.
+        title: the database's name as its makers spell it.
+        schemes: address schemes, the first is the canonical one.
+        extra: the extra that installs the client, ``""`` when none is needed.
+        modules: importable module names that the extra installs; checked before the connector is opened.
+        example: an address as a user would type it.
+        options: the option table.
+        where: the filter language of ``--where``, ``""`` when there is none.
+        tls_suffix: what turns the scheme into its encrypted form, as ``+https``; ``""`` when the client decides
+            itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
+    """
+
+    name: str
+    title: str
+    schemes: tuple[str, ...]
+    extra: str
+    modules: tuple[str, ...]
+    example: str
+    options: tuple[Option, ...] = ()
+    where: str = ""
+    tls_suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """One line of ``vecport ls``; ``rows`` is None where counting is expensive or impossible."""
+
+    name: str
+    rows: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records of a collection are read.
+
+    Attributes:
+        namespaces: only these; empty for all.
+        where: a filter in the database's own language, None for no filter.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    where: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data."""
+        return {"namespaces": list(self.namespaces), "where": self.where}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Selection:
+        """Inverse of ``to_json``."""
+        return cls(tuple(data["namespaces"]), data["where"])
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What ``describe`` finds.
+
+    Attributes:
+        collection: the schema as the database itself shows it.
+        count: records that the selection covers, exact; None when the place cannot count.
+        passport: what an earlier import left in the collection's own metadata (``model.passport``), or None.
+        version: of the database server or file format.
+        notes: one sentence each, for the user: what was noticed and matters.
+    """
+
+    collection: Collection
+    count: int | None
+    passport: Mapping[str, Json] | None = None
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing that an export or an import needs to be allowed.
+
+    Attributes:
+        what: in a few words, as ``read the records``.
+        allowed: None where that cannot be told without trying.
+        why: what that stands on, in one clause; ``""`` where nothing needs to be said.
+        grant: the statement or command that gives the permission, ``""`` when there is none.
+    """
+
+    what: str
+    allowed: bool | None
+    why: str = ""
+    grant: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data."""
+        return asdict(self)

@@ -1,0 +1,120 @@
+"""The writing role: a session that fills one collection, row group by row group."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ...model.capabilities import TargetCapabilities
+from ..report import UNHEARD, Report
+from .info import Description, Json, Permission
+from .plan import Mark, TargetPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result; ``score`` is the database's own figure."""
+
+    id: str
+    score: float
+
+
+class Target(ABC):
+    """A session that writes one collection. Not thread-safe; every worker opens its own and calls ``attach``.
+
+    Attributes:
+        report: hears what ``prepare``, ``link`` and ``finish`` have to say; set by the coordinator, in its own session.
+    """
+
+    capabilities: ClassVar[TargetCapabilities]
+    report: Report = UNHEARD
+
+    @abstractmethod
+    def describe(self) -> Description | None:
+        """Return what is there now, or None when the collection does not exist."""
+
+    def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
+        """Say what an import needs and whether the credentials allow it, without reading a record or writing.
+
+        Called before ``describe``. A missing permission is an answer, not an error. Empty where nothing is checked.
+
+        Args:
+            plan: as ``prepare`` would get it.
+        """
+        return ()
+
+    @abstractmethod
+    def prepare(self, plan: TargetPlan) -> None:
+        """Create what the plan asks for and check what exists. Called once, by the coordinator; safe to repeat.
+
+        Raises:
+            AlreadyExists: the collection has records and the plan says ``create`` without ``resume``.
+            NotRepresentable: an existing collection has another dimension or metric, or a name is not allowed.
+        """
+
+    def attach(self, plan: TargetPlan) -> None:
+        """Make this session ready to ``write``. Called once in every session, after ``prepare``."""
+        return None
+
+    def acknowledged(self) -> set[Mark] | None:
+        """Marks that the target itself recorded (``ack='transactional'``); None for other kinds of ack."""
+        return None
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Write one row group in full; when this returns, the records are durable and acknowledged.
+
+        Records are replaced as a whole, never merged, or kept as a whole under ``on_conflict='skip'``. Writing the
+        same row group again leaves one copy of each.
+
+        Args:
+            batch: columns of ``page_schema(plan.collection)``: ids as text, metadata as JSON text that needs
+                no further mapping.
+            mark: which row group it is.
+
+        Raises:
+            AlreadyExists: ``on_conflict='fail'``, and a record is there with other content; it names the id.
+        """
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete records by the ids they have in this target."""
+        raise NotImplementedError
+
+    def link(self) -> None:
+        """Second pass for references between records."""
+        return None
+
+    def finish(self, passport: Mapping[str, Json]) -> None:
+        """Build indexes, restore settings, store the final passport, return when every record is visible.
+
+        What takes long tells ``report`` how far it is.
+        """
+        return None
+
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """Return the ``k`` nearest records by the target's own index or exact search."""
+        raise NotImplementedError
+
+    def query_hint(self) -> str:
+        """A query for the user to paste, with the right operator for the metric; ``""`` when there is none."""
+        return ""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Count the collection's records, exactly."""
+
+    def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        return None
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
