@@ -829,7 +829,7 @@ def test_existing_collections_are_sacred(anywhere: str, request: pytest.FixtureR
         described = target.describe()
         assert described is not None
         assert (described.count, described.collection.vectors[0].dim) == (1, 3)
-        target.delete(["z", "nope", ""])
+        target.delete([("", "z"), ("", "nope"), ("", "")])
         assert target.count() == 0
         target.prepare(TargetPlan(other, 1))
 

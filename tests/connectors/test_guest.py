@@ -18,7 +18,7 @@ from vecport.connectors.address import parse, with_options
 from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
 from vecport.connectors.decorators import decorated_source, decorated_target
 from vecport.connectors.guest import BUDGET_S, THROTTLED_BUDGET_S, Clock, Guest, Pace, Patience
-from vecport.connectors.memory import MemoryConnector, MemoryTarget, forget
+from vecport.connectors.memory import MemoryConnector, MemorySource, MemoryTarget, forget
 from vecport.errors import NotRepresentable, Throttled, TooLarge, Unavailable, UsageError
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.records import Record, batch_of
@@ -109,6 +109,33 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> Sizes:
 
 
 # ---- bounds
+
+
+@pytest.mark.parametrize(("requests", "each"), [(0, 1), (1, 1), (3, 3), (7, 7)])
+def test_a_session_that_counts_its_requests_is_held_to_them(
+    name: str, hours: Hours, monkeypatch: pytest.MonkeyPatch, requests: int, each: int
+) -> None:
+    """A page of several requests takes the turns of all of them; one that says nothing is one request."""
+    put(name, 40)
+
+    def fetch(session: Source, keys: Any) -> Any:
+        for _ in range(requests):
+            session.pace()
+        return whole(session, keys)
+
+    whole = MemorySource.fetch
+    monkeypatch.setattr(MemorySource, "fetch", fetch)
+    with source(name, Guest(max_rps=4), hours.clock) as session:
+        for _ in range(5):
+            assert session.fetch([("", "r001")]).num_rows == 1
+    assert hours.passed == pytest.approx((5 * each - 1) / 4)
+
+
+def test_a_session_without_bounds_waits_for_nothing(name: str) -> None:
+    put(name, 1)
+    with MemoryConnector().open_source(parse(f"memory:{name}"), "docs", Selection()) as plain:
+        plain.pace(1_000_000)
+        plain.report.note("nobody hears this")
 
 
 def test_reading_keeps_the_bound_on_requests(name: str, hours: Hours) -> None:

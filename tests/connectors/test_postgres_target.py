@@ -210,7 +210,7 @@ def test_any_name_is_only_a_name_when_it_is_written(name: str) -> None:
         hint = writing.query_hint()
         assert [hit.id for hit in writing.search("v" + field, np.ones(2, np.float32), 1)] == [name]
         assert run(hint.replace("[...]", "[1,1]"))[0][0] == name
-        writing.delete([name])
+        writing.delete([("", name)])
         assert writing.count() == 0
     assert run("SELECT count(*) FROM canary") == [(0,)]
 
@@ -783,7 +783,7 @@ def test_ids_of_hits_are_those_of_records() -> None:
     (row,) = records(pages(table)[1])
     with target(table) as writing:
         assert [hit.id for hit in writing.search("e", np.array([1, 2], np.float32), 1)] == [row["id"]]
-        writing.delete([row["id"], "[1]"])
+        writing.delete([("", row["id"]), ("", "[1]")])
         assert writing.count() == 0
 
 

@@ -553,7 +553,7 @@ def test_key_deleted_at_the_cursor_repeats_and_loses_nothing(place: Place, name:
             pages = session.scan({}, None, 10)
             first = list(itertools.islice(pages, (at + 1) // 10))
             assert ids_of(first)[-1] == ids[at]
-            target.delete([ids[at], ids[at + 1]])
+            target.delete([("", ids[at]), ("", ids[at + 1])])
             assert ids_of(list(session.scan({}, first[-1].cursor, 10))) == ids[at + 2 :]
             write(place, c, page(c, [ids[at], ids[at + 1]]))
         assert list(session.scan({}, {"after": UUIDS[-1]}, 10)) == []
@@ -999,10 +999,10 @@ def test_search_delete_and_hint(place: Place, name: str) -> None:
             hint = target.query_hint()
             assert f"/collections/{name}/points/query" in hint
             assert ('"using": "text"' in hint) == bool(vector)
-            target.delete(["13", "14", "999", UUIDS[0]])
+            target.delete([("", id_) for id_ in ("13", "14", "999", UUIDS[0])])
             assert target.count() == 48
             with pytest.raises(NotRepresentable):
-                target.delete(["1", "x"])
+                target.delete([("", "1"), ("", "x")])
 
 
 def test_finish_sees_missing_records(place: Place, name: str) -> None:
@@ -1337,7 +1337,7 @@ def test_local_folder_as_target_keeps_to_the_rules_of_servers(tmp_path: Path) ->
         for bad in (page(c, ["-1"]), page(c, ["18446744073709551616"]), page(c, ["1"], metadata=[{"u": 2**63}])):
             with pytest.raises(NotRepresentable):
                 target.write(bad, MARK)
-        target.delete(["0"])
+        target.delete([("", "0")])
     with source(at, "c") as session:
         assert session.describe().passport == {"state": "complete"}
     found = read(at, "c")

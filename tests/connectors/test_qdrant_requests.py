@@ -91,7 +91,7 @@ def test_counts_are_exact_and_writes_are_waited_for(
     with source(place, name) as session, CONNECTOR.open_target(place, name) as target:
         assert session.count() == target.count() == 2
         assert session._backend.counts(Read(name, None), "tag", 9) == {"a": 1, "b": 1}
-        target.delete(["1"])
+        target.delete([("", "1")])
         assert session.count() == 1
     assert all(request.exact for request in of(sent, pb.CountPoints) + of(sent, pb.FacetCounts))
     assert all(request.wait for request in of(sent, pb.UpsertPoints) + of(sent, pb.DeletePoints))

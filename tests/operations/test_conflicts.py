@@ -97,7 +97,7 @@ def test_records_that_are_gone_are_missed_whatever_was_chosen(
     finish = MemoryTarget.finish
 
     def losing(target: MemoryTarget, passport: Any) -> None:
-        target.delete(["r03"])
+        target.delete([("", "r03")])
         finish(target, passport)
 
     monkeypatch.setattr(MemoryTarget, "finish", losing)

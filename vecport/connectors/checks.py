@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from ..errors import NotRepresentable, UsageError
@@ -58,6 +60,23 @@ def _check_vector(v: VectorField, caps: TargetCapabilities, title: str) -> None:
 
 def _refused(what: str, title: str, why: str) -> NotRepresentable:
     return NotRepresentable(f"{title} cannot hold {what}", why, "nothing was written")
+
+
+def sole_ids(keys: Sequence[tuple[str, str]], title: str) -> list[str]:
+    """The ids of keys, for a target without namespaces.
+
+    Raises:
+        NotRepresentable: a key is of another than the default namespace.
+    """
+    for namespace, _ in keys:
+        check_default(namespace, title)
+    return [id_ for _, id_ in keys]
+
+
+def check_default(namespace: str, title: str) -> None:
+    """Raise ``NotRepresentable`` where a target without namespaces is asked for one."""
+    if namespace:
+        raise NotRepresentable(f"namespace {namespace!r}", f"{title} has no namespaces", "nothing was changed")
 
 
 def check_batch(batch: pa.RecordBatch, plan: TargetPlan, where: str) -> None:

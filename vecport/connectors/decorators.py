@@ -33,6 +33,7 @@ def decorated_source(source: Source, guest: Guest = UNBOUNDED, clock: Clock | No
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
     patience = Patience(pace, clock)
+    source.pace = pace
     _decorate(source, "fetch", pace, patience)
     _decorate(source, "count", pace, patience)
     scan, keys = source.scan, source.keys
@@ -105,6 +106,7 @@ def decorated_target(target: Target, guest: Guest = UNBOUNDED, clock: Clock | No
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
     patience = Patience(pace, clock)
+    target.pace = pace
     # Each may be called again: a resumed import does so too.
     for name in ("attach", "count", "acknowledged", "link", "finish"):
         _decorate(target, name, pace, patience)

@@ -61,7 +61,7 @@ class Guest:
 
     Attributes:
         max_rps: requests a second, None for no bound. A page read, a page of keys, a fetch and a count are one
-            request, a write is one for every ``write_rows`` records.
+            request, a write is one for every ``write_rows`` records, unless the session counts them itself (``pace``).
         max_mbps: megabytes (1,000,000 bytes) of records a second, as Arrow holds them, None for no bound.
     """
 
@@ -132,10 +132,25 @@ class Pace:
         self.rate: float | None = None
         self._last = clock.now()
         self._reached = 0.0
+        self._paid = 0
+        self._lock = threading.Lock()
         self.limited = guest != UNBOUNDED
 
     def ask(self, requests: int = 1) -> None:
-        """Wait for the turn of a request (or of a call that makes several)."""
+        """Wait for the turn of a call that makes so many requests; the session need not ask for them again."""
+        self._wait(requests)
+        with self._lock:
+            self._paid = requests
+
+    def __call__(self, requests: int = 1) -> None:
+        """Wait for the turn of requests of a session, but for those that its caller has asked for."""
+        with self._lock:
+            asked = min(self._paid, requests)
+            self._paid -= asked
+        if requests > asked:
+            self._wait(requests - asked)
+
+    def _wait(self, requests: int) -> None:
         for bucket in (self._requests, self._bytes, self._adaptive):
             bucket.wait()
         now = self._clock.now()

@@ -3,7 +3,8 @@
 A place lives until ``forget`` or the end of the process. It holds everything that the model has, bit for bit, and it
 is both source and target. ``--where`` is a JSON object: records whose metadata has these keys with equal values.
 
-Option ``faults`` makes a source misbehave on purpose; see ``Faults``.
+Option ``faults`` makes a source misbehave on purpose; see ``Faults``. Option ``links`` names a metadata key that refers
+to another record by its id.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from typing import Any, ClassVar
 
@@ -68,6 +69,7 @@ class _Store:
     rows: dict[Key, pa.RecordBatch] = field(default_factory=dict)
     passport: Mapping[str, Json] | None = None
     version: int = 0
+    links: dict[Key, Key] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -138,6 +140,11 @@ class Faults:
         return cls(**data)
 
 
+def links_of(name: str, collection: str) -> dict[Key, Key]:
+    """The references between records of a collection of ``memory:NAME``, from key to key."""
+    return dict(_rooms[name].stores[collection].links)
+
+
 def _not_found(place: Place, name: str) -> NotFound:
     room = _rooms.get(place.path)
     if room is None:
@@ -185,9 +192,7 @@ def _keep(selection: Selection) -> Callable[[pa.RecordBatch], bool]:
 class MemorySource(Source):
     """Reads a copy that ``snapshot`` made."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
-        snapshot=True, key_ordered=True, concurrency="threads"
-    )
+    capabilities: SourceCapabilities = SourceCapabilities(snapshot=True, key_ordered=True, concurrency="threads")
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         self._place, self._name = place, name
@@ -321,7 +326,7 @@ class MemorySource(Source):
 class LiveMemorySource(MemorySource):
     """Reads what is there now, page by page (option ``mode=live``)."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(key_ordered=True, concurrency="threads")
+    capabilities: SourceCapabilities = SourceCapabilities(key_ordered=True, concurrency="threads")
 
     def snapshot(self) -> Json:
         return {}
@@ -355,7 +360,7 @@ def _key(data: Json | None) -> Key | None:
 class MemoryTarget(Target):
     """Writes a collection; records are there when ``write`` returns."""
 
-    capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
+    capabilities: TargetCapabilities = TargetCapabilities(
         id_kinds=frozenset(ID_KINDS),
         id_int_min=-_ANY_INT,
         id_int_max=_ANY_INT,
@@ -381,6 +386,9 @@ class MemoryTarget(Target):
         self._place, self._name = place, name
         self._plan: TargetPlan | None = None
         self._faults = Faults.parse(place.option("faults"))
+        self._links = place.option("links")
+        if self._links is not None:
+            self.capabilities = replace(self.capabilities, links=True)
         self._writes = 0
 
     def describe(self) -> Description | None:
@@ -444,25 +452,36 @@ class MemoryTarget(Target):
                 )  # fmt: skip
         return new
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete records by id, in every namespace."""
+    def delete(self, keys: Sequence[Key]) -> None:
         room, store = _store(self._place, self._name)
-        gone = frozenset(ids)
         with room.lock:
-            for key in [k for k in store.rows if k[1] in gone]:
-                del store.rows[key]
+            for key in keys:
+                store.rows.pop(key, None)
             store.version += 1
+
+    def link(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Each record whose metadata has the key of option ``links`` refers to the record of that id beside it."""
+        room, store = _store(self._place, self._name)
+        texts = zip(_texts(batch, "namespace"), _texts(batch, "id"), _texts(batch, "metadata"), strict=True)
+        for ns, id_, metadata in texts:
+            other = canonical.loads(metadata).get(self._links)
+            if other is None:
+                continue
+            if (ns, other) not in store.rows:
+                raise NotRepresentable(f"record {id_!r} refers to {other!r}", why="no such record is there")
+            with room.lock:
+                store.links[ns, id_] = ns, other
 
     def finish(self, passport: Mapping[str, Json]) -> None:
         room, store = _store(self._place, self._name)
         with room.lock:
             store.passport = dict(passport) or None
 
-    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
         """Exact search over a dense vector; equal scores are ordered by id."""
         _, store = _store(self._place, self._name)
         field_ = store.collection.vector(vector)
-        rows = list(store.rows.values())
+        rows = [row for (ns, _), row in list(store.rows.items()) if ns == namespace]
         if not rows:
             return []
         batch = _joined(rows)
@@ -471,7 +490,7 @@ class MemoryTarget(Target):
         found = np.array(batch.column("id").to_pylist(), object)[valid]
         order = sorted(range(len(found)), key=lambda i: (scores[i], found[i]))[:k]
         rising = field_.metric in ("l2", "l1")
-        return [Hit(found[i], float(scores[i] if rising else -scores[i])) for i in order]
+        return [Hit(found[i], float(scores[i] if rising else -scores[i]), namespace) for i in order]
 
     def count(self) -> int:
         return len(_store(self._place, self._name)[1].rows)
@@ -514,6 +533,7 @@ class MemoryConnector(Connector):
         options=(
             Option("mode", "Read a copy taken at the start (snapshot) or what is there now (live).", "snapshot"),
             Option("faults", "A JSON object of faults that a place shall show, for tests."),
+            Option("links", "A metadata key that refers to another record by its id."),
         ),
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',
     )

@@ -1,4 +1,4 @@
-"""What a target tells on its way: sentences for the user, and how far its own work is."""
+"""What a session tells on its way, and whom it asks for its turn: both are given to it by the pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Hears a target while it prepares, links and finishes; may be called from any thread."""
+    """Hears a session, as a target while it prepares and finishes; may be called from any thread."""
 
     def note(self, text: str) -> None:
         """One sentence that the user should read. Said again, as by a ``finish`` that is retried, it counts once."""
@@ -33,3 +33,14 @@ class Unheard:
 
 
 UNHEARD = Unheard()
+
+
+class Budget(Protocol):
+    """Where a session asks for its turn; may be called from any thread."""
+
+    def __call__(self, requests: int = 1) -> None:
+        """Wait for the turn of so many requests."""
+
+
+def UNPACED(requests: int = 1) -> None:
+    """Every request at once."""

@@ -105,6 +105,7 @@ class TargetCapabilities:
         native_document: it has a place for documents beside metadata; U+0000 in documents is held when
             ``string_nul`` is exact.
         native_namespace: it has namespaces.
+        links: references between records are set in a second pass (``Target.link``).
         typed_fields: it creates typed columns for ``Collection.fields`` whose type text has one of these prefixes.
         metadata: rules for JSON values.
         passport: it can store the passport.
@@ -138,6 +139,7 @@ class TargetCapabilities:
     dtype_bounds: dict[str, dict[str, Bound]] = field(default_factory=dict)
     native_document: bool = False
     native_namespace: bool = False
+    links: bool = False
     typed_fields: str = ""
     metadata: MetadataRules = MetadataRules()
     passport: bool = True

@@ -92,8 +92,14 @@ class _Export:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
-        self.progress.note(text)
+        """Hear one sentence, each once; the source's own come here too (``connectors.report``)."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.progress.note(text)
+
+    def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
+        """Hear how far the source's own work is."""
+        self.progress.reached(done, total, unit, step)
 
 
 def export(
@@ -169,6 +175,7 @@ def export(
     _check_destination(job, overwrite)
     job.progress.phase("open")
     with job.source.open_source(job.selection, job.stop) as session:
+        session.report = job
         description = session.describe()
         if like is not None:
             description = _like(job, description, like)

@@ -138,7 +138,7 @@ def import_(
         plan = make_plan(opened, place, import_id=job.import_id, choices=choices, session=session)
         written = resumed = code = 0
         if dry_run:
-            check_existing(job, session.describe(), resume=False)
+            check_existing(job, session.describe(), session.capabilities, resume=False)
             code = refusal(job, plan, allow_lossy, strict)
         else:
             plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)

@@ -156,11 +156,19 @@ def make_plan(
         settings={k: v for k, v in given.items() if not _for_mapping(k)},
         document="document" if mapping.native_document and cargo.profile.documents.get("count") else None,
         metadata_keys=tuple(cargo.profile.metadata),
+        namespaces=_namespaces(cargo, caps),
         import_id=import_id,
         native=cargo.collection.native if cargo.system == target.connector else {},
         on_conflict=choices.on_conflict,
     )
     return ImportPlan(mapping, ledger, plan)
+
+
+def _namespaces(cargo: Cargo, caps: TargetCapabilities) -> tuple[str, ...]:
+    """Those that a target with namespaces of its own gets."""
+    if not caps.native_namespace or cargo.namespace is not None:
+        return ()
+    return tuple(sorted(ns for ns, count in cargo.profile.namespaces.items() if count))
 
 
 def _check_offered(option: str, value: str, offered: frozenset[str], target: Endpoint) -> None:

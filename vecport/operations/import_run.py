@@ -11,15 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..connectors.contract import Description, Mark, Target
+from ..connectors.contract import Description, Target
 from ..dump.dump import Dump
 from ..dump.manifest import ShardEntry
 from ..dump.part import Part
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
+from ..model.capabilities import TargetCapabilities
 from ..model.passport import Passport
 from .duck import Duck
-from .import_plan import Choices, ImportPlan, capabilities_of, make_plan
+from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
 from .import_task import Runner
 from .progress import Progress, Stop
@@ -93,7 +94,7 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
             if state.begun() is None:
                 # What a run left that was killed while it tidied up.
                 state.clear()
-            check_existing(job, existing, resume=False)
+            check_existing(job, existing, session.capabilities, resume=False)
         check_shards(job, early)
         plan = make_plan(
             job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session,
@@ -109,6 +110,8 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
         session.attach(plan.target)
         acknowledged = _acknowledged(job, state, session) if resume else {}
         written, resumed = _write(job, session, plan, acknowledged)
+        if session.capabilities.links:
+            _link(job, session, plan, _recorded(job, state, "link") if resume else {})
         _finish(job, session, plan, state)
     return written, resumed
 
@@ -155,13 +158,15 @@ def passport_of(existing: Description) -> Passport | None:
         return None
 
 
-def check_existing(job: ImportJob, existing: Description | None, *, resume: bool) -> None:
+def check_existing(
+    job: ImportJob, existing: Description | None, capabilities: TargetCapabilities, *, resume: bool
+) -> None:
     """Existing targets are sacred: refuse a collection with records before anything is touched."""
     if existing is None or resume or job.choices.if_exists != "create" or not existing.count:
         return
     passport = passport_of(existing)
     same = passport is not None and passport.import_id == job.import_id and passport.state == "complete"
-    choices = sorted(capabilities_of(job.target.connector).if_exists - {"create"})
+    choices = sorted(capabilities.if_exists - {"create"})
     offered = "".join(f"--if-exists {c}, " for c in choices) + "or"
     raise AlreadyExists(
         f"{job.target.text} holds {existing.count:,} records",
@@ -234,27 +239,49 @@ def _acknowledged(job: ImportJob, state: ImportState, session: Target) -> dict[s
     """Row groups by shard that need not be written again."""
     marks = session.acknowledged()
     if marks is None:
-        marks = {
-            Mark(s.path, g)
-            for s in job.dump.manifest.shards
-            for g in range(min(state.acknowledged(s.path), len(s.groups)))
-        }
+        return _recorded(job, state, "write")
     found: dict[str, set[int]] = {}
     for mark in marks:
         found.setdefault(mark.shard, set()).add(mark.group)
     return found
 
 
+def _recorded(job: ImportJob, state: ImportState, step: str) -> dict[str, set[int]]:
+    """Row groups by shard that a pass has behind it, as this machine keeps them."""
+    return {
+        s.path: set(range(min(count, len(s.groups))))
+        for s in job.dump.manifest.shards
+        if (count := state.acknowledged(s.path, step))
+    }
+
+
 def _write(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> tuple[int, int]:
-    manifest = job.dump.manifest
-    resumed = sum(s.groups[g] for s in manifest.shards for g in acknowledged.get(s.path, ()) if g < len(s.groups))
+    resumed = _rows_of(job, acknowledged)
     if resumed:
         job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
-    job.progress.phase("write", manifest.rows)
-    job.progress.advance(resumed)
+    return _pass(job, session, plan, acknowledged, "write"), resumed
+
+
+def _link(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> None:
+    """The second pass: every record is there, so that what refers to it can be set."""
+    _pass(job, session, plan, acknowledged, "link")
+
+
+def _rows_of(job: ImportJob, groups: Mapping[str, set[int]]) -> int:
+    return sum(s.groups[g] for s in job.dump.manifest.shards for g in groups.get(s.path, ()) if g < len(s.groups))
+
+
+_TASKS = {"write": "import", "link": "link"}
+
+
+def _pass(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: Mapping[str, set[int]], step: str) -> int:
+    """Go over the row groups that are not acknowledged; returns their records."""
+    manifest = job.dump.manifest
+    job.progress.phase(step, manifest.rows)
+    job.progress.advance(_rows_of(job, acknowledged))
     tasks: list[Task] = [
         {
-            "kind": "import", "dump": job.dump.url, "shard": s.path,
+            "kind": _TASKS[step], "dump": job.dump.url, "shard": s.path,
             "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
             "choices": job.choices.to_json(), "limits": dict(job.limits), "part": _part_of(job.dump, s.path),
         }
@@ -270,7 +297,7 @@ def _write(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict
     finally:
         for e in executors:
             e.close()
-    return sum(written), resumed
+    return sum(written)
 
 
 def _part_of(dump: Dump, shard: str) -> dict[str, Any] | None:
@@ -299,7 +326,6 @@ def _executors(job: ImportJob, session: Target, plan: ImportPlan, tasks: int) ->
 
 def _finish(job: ImportJob, session: Target, plan: ImportPlan, state: ImportState) -> None:
     job.progress.phase("index")
-    session.link()
     passport = {**plan.target.passport, "state": "complete"} if plan.target.passport else {}
     session.finish(passport)
     job.progress.phase("count")

@@ -129,7 +129,7 @@ def _look(whole: ImportJob, piece: split.Piece, record: _Record) -> _Step:
         complete = _is_complete(job, existing, record)
         resume = not complete and is_resumed(job, state, existing)
         if not complete:
-            check_existing(job, existing, resume=resume)
+            check_existing(job, existing, session.capabilities, resume=resume)
         plan = make_plan(
             job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session
         )

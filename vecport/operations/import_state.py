@@ -24,7 +24,10 @@ def state_folder() -> Path:
 
 
 class ImportState:
-    """The acknowledged row groups of one import: a small file a shard, each written whole."""
+    """The acknowledged row groups of one import: a small file a shard and pass, each written whole.
+
+    A pass is ``write`` or ``link``.
+    """
 
     def __init__(self, import_id: str) -> None:
         self._folder = state_folder() / "imports" / import_id
@@ -54,13 +57,13 @@ class ImportState:
         self._store.prepare()
         self._store.put("state.json", json.dumps(facts).encode())
 
-    def acknowledge(self, mark: Mark) -> None:
+    def acknowledge(self, mark: Mark, step: str = "write") -> None:
         """Record that all row groups of a shard up to this one are durable in the target."""
-        self._store.put(f"acks/{_name(mark.shard)}", json.dumps({"groups": mark.group + 1}).encode())
+        self._store.put(f"{_FOLDERS[step]}/{_name(mark.shard)}", json.dumps({"groups": mark.group + 1}).encode())
 
-    def acknowledged(self, shard: str) -> int:
+    def acknowledged(self, shard: str, step: str = "write") -> int:
         """How many row groups of a shard are durable in the target."""
-        path = f"acks/{_name(shard)}"
+        path = f"{_FOLDERS[step]}/{_name(shard)}"
         if not self._store.exists(path):
             return 0
         try:
@@ -73,10 +76,15 @@ class ImportState:
         self._store.delete("state.json")
         for path in self._store.list() if self._folder.is_dir() else []:
             self._store.delete(path)
-        with contextlib.suppress(OSError):
-            (self._folder / "acks").rmdir()
+        for folder in _FOLDERS.values():
+            with contextlib.suppress(OSError):
+                (self._folder / folder).rmdir()
         with contextlib.suppress(OSError):
             self._folder.rmdir()
+
+
+#: Where each pass keeps what it has acknowledged.
+_FOLDERS = {"write": "acks", "link": "links"}
 
 
 def _name(shard: str) -> str:

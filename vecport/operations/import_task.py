@@ -1,4 +1,4 @@
-"""One import task: the row groups of a shard that the target has not acknowledged go in, one after another."""
+"""One import task: the row groups of a shard that the target has not acknowledged go in, or are linked, in order."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def _part_of(dump: Dump, task: Task) -> Dump:
 
 
 def import_shard(task: Task, target: Target, dump: Dump, plan: ImportPlan, progress: Progress, stop: Stop) -> Result:
-    """Write what the target has not acknowledged of one shard.
+    """Write, or link, what the target has not acknowledged of one shard; the task's kind says which.
 
     Returns:
-        ``{"rows": records written}``.
+        ``{"rows": records written or linked}``.
     """
     entry = next(s for s in dump.manifest.shards if s.path == task["shard"])
     done = set(task["acknowledged"])
@@ -67,16 +67,22 @@ def import_shard(task: Task, target: Target, dump: Dump, plan: ImportPlan, progr
         return {"rows": 0}
     state = ImportState(task["import_id"])
     mapper = Mapper(plan.mapping)
+    linking = task["kind"] == "link"
     rows = 0
     for number, batch in _mapped(dump.shard(entry).numbered(left), mapper):
         stop.check()
         mark = Mark(entry.path, number)
-        target.write(batch, mark)
-        if target.capabilities.ack == "upsert":
-            state.acknowledge(mark)
+        if linking:
+            target.link(batch, mark)
+            state.acknowledge(mark, "link")
+        else:
+            target.write(batch, mark)
+            if target.capabilities.ack == "upsert":
+                state.acknowledge(mark)
         rows += batch.num_rows
         progress.advance(batch.num_rows)
-    progress.durable(f"{entry.path} ({entry.rows:,} records)")
+    if not linking:
+        progress.durable(f"{entry.path} ({entry.rows:,} records)")
     return {"rows": rows}
 
 

@@ -51,7 +51,8 @@ def main() -> None:
     try:
         from . import export_task, import_task
 
-        kinds: dict[str, Any] = {"export": export_task.Runner(), "import": import_task.Runner()}
+        writer = import_task.Runner()
+        kinds: dict[str, Any] = {"export": export_task.Runner(), "import": writer, "link": writer}
     except BaseException as e:
         # Leaving by the interpreter's own end would wait for the thread that reads.
         progress.send({"event": "error", "error": error_to_json(e)})

@@ -268,7 +268,6 @@ class Bench:
                 target.write(
                     batch_of(records[start : start + rows], collection), Mark("part-00000-00000.parquet", group)
                 )
-            target.link()
             target.finish(made.passport)
         return made
 

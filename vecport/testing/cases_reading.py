@@ -303,15 +303,15 @@ class _Disturbance:
         self._now |= {r.key: r for r in (*changed, *added)}
         if "append" in self._bench.target_caps.if_exists:
             self._bench.put(self._made, [*changed, *added], if_exists="append")
-            if self._delete([r.id for r in deleted]):
+            if self._delete([r.key for r in deleted]):
                 self._now = {k: r for k, r in self._now.items() if k not in {d.key for d in deleted}}
         else:
             self._bench.put(self._made, list(self._now.values()), if_exists="replace")
 
-    def _delete(self, ids: list[str]) -> bool:
+    def _delete(self, keys: list[tuple[str, str]]) -> bool:
         with self._bench.target(self._made.name) as target:
             try:
-                target.delete(ids)
+                target.delete(keys)
             except NotImplementedError:
                 return False
         return True

@@ -287,8 +287,8 @@ class Writing:
         bench.put(made, records)
         with bench.target(made.name) as target:
             try:
-                target.delete([records[1].id, records[4].id])
-                target.delete([records[1].id, bench.records(made, 1, start=50)[0].id])
+                target.delete([records[1].key, records[4].key])
+                target.delete([records[1].key, bench.records(made, 1, start=50)[0].key])
             except (NotImplementedError, UsageError):
                 does_not_apply("it does not delete")
         bench.expect(made, [r for n, r in enumerate(records) if n not in (1, 4)])
@@ -323,7 +323,6 @@ class Writing:
             target.prepare(plan)
             target.attach(plan)
             target.write(batch_of(records, made), Mark(SHARD, 0))
-            target.link()
             target.finish(plan.passport)
         assert all(type(note) is str and note.strip() for note in heard.notes), heard.notes
         for done, total, unit, step in heard.steps:

@@ -45,7 +45,7 @@ _LISTINGS: Final = 3
 class ChromaSource(Source):
     """Reads one collection; ``ChromaFolderSource`` and ``ChromaServerSource`` say where from."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(page_rows=1_000)
+    capabilities: SourceCapabilities = SourceCapabilities(page_rows=1_000)
     _vectors_are_text: ClassVar[bool] = False
 
     def __init__(self, place: Place, collection: str, selection: Selection) -> None:
@@ -294,7 +294,7 @@ class ChromaSource(Source):
 class ChromaServerSource(ChromaSource):
     """Reads from a server what is there now; partitions hold their ids, so that a scan goes on after a kill."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(concurrency="processes", page_rows=1_000)
+    capabilities: SourceCapabilities = SourceCapabilities(concurrency="processes", page_rows=1_000)
     _vectors_are_text: ClassVar[bool] = True
 
     def _open(self) -> Any:
@@ -339,9 +339,7 @@ class ChromaServerSource(ChromaSource):
 class ChromaFolderSource(ChromaSource):
     """Reads a temporary copy of a folder: one point in time. The folder itself is not changed."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
-        snapshot=True, concurrency="handle", page_rows=1_000
-    )
+    capabilities: SourceCapabilities = SourceCapabilities(snapshot=True, concurrency="handle", page_rows=1_000)
 
     def __init__(self, place: Place, collection: str, selection: Selection) -> None:
         super().__init__(place, collection, selection)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ from ...model.collection import Collection, VectorField
 from ...model.parsed import parse_objects
 from .. import access
 from ..address import Place
-from ..checks import check_batch, check_plan
+from ..checks import check_batch, check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import client as clients
 from . import folder, permissions
@@ -129,7 +129,7 @@ class _Chunk:
 class ChromaTarget(Target):
     """Writes one collection; ``ChromaFolderTarget`` and ``ChromaServerTarget`` say where to."""
 
-    capabilities: ClassVar[TargetCapabilities] = _capabilities("handle")
+    capabilities: TargetCapabilities = _capabilities("handle")
 
     def __init__(self, place: Place, collection: str) -> None:
         self._place, self._name = place, collection
@@ -234,9 +234,9 @@ class ChromaTarget(Target):
         for chunk in self._chunks(batch, plan.collection):
             self._send(collection, chunk, plan.on_conflict)
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[tuple[str, str]]) -> None:
+        wanted = [id for id in dict.fromkeys(sole_ids(keys, "Chroma")) if id]
         collection = self._collection()
-        wanted = [id for id in dict.fromkeys(ids) if id]
         size = self._most_rows()
         with clients.translated(self._place.text):
             for start in range(0, len(wanted), size):
@@ -246,7 +246,8 @@ class ChromaTarget(Target):
         self._found = None
         self._store_passport(self._collection(), canonical.dumps(dict(passport)) if passport else None)
 
-    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
+        check_default(namespace, "Chroma")
         if vector:
             raise UsageError(f"collection {self._name!r} has no vector {vector!r}", why="its one vector has no name")
         collection = self._collection()
@@ -381,7 +382,7 @@ class ChromaTarget(Target):
 class ChromaServerTarget(ChromaTarget):
     """Writes to a server."""
 
-    capabilities: ClassVar[TargetCapabilities] = _capabilities("processes")
+    capabilities: TargetCapabilities = _capabilities("processes")
 
     def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
         return (permissions.SERVER,)
@@ -398,15 +399,13 @@ class ChromaServerTarget(ChromaTarget):
 class ChromaCloudTarget(ChromaServerTarget):
     """Writes to Chroma Cloud, which alone holds sparse vectors as values of metadata."""
 
-    capabilities: ClassVar[TargetCapabilities] = _capabilities(
-        "processes", dataclasses.replace(METADATA_RULES, holds=is_sparse)
-    )
+    capabilities: TargetCapabilities = _capabilities("processes", dataclasses.replace(METADATA_RULES, holds=is_sparse))
 
 
 class ChromaFolderTarget(ChromaTarget):
     """Writes to a folder, with a client in this process; nobody else may have it open."""
 
-    capabilities: ClassVar[TargetCapabilities] = _capabilities("handle")
+    capabilities: TargetCapabilities = _capabilities("handle")
 
     def describe(self) -> Description | None:
         if self._client is not None:

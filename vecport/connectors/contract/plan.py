@@ -39,6 +39,8 @@ class TargetPlan:
         on_conflict: what becomes of a record that is there already: ``replace`` it as a whole, ``skip`` the dump's,
             or ``fail`` with its id. One that has the dump's own content is no conflict: it may come from this import.
         metadata_keys: the keys of the records' metadata, as far as they are known.
+        namespaces: those that the records have, in order, where the target has namespaces of its own; ``prepare``
+            creates what is not there.
     """
 
     collection: Collection
@@ -53,3 +55,4 @@ class TargetPlan:
     native: Mapping[str, Json] = field(default_factory=dict)
     on_conflict: str = "replace"
     metadata_keys: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()

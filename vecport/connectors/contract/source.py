@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pyarrow as pa
 
 from ...model.capabilities import SourceCapabilities
 from ...model.ids import sort_key
+from ..report import UNHEARD, UNPACED, Budget, Report
 from .info import Description, Json, Permission
 
 
@@ -48,9 +48,20 @@ class Page:
 
 
 class Source(ABC):
-    """A session that reads one collection. Not thread-safe; every worker opens its own and calls ``attach``."""
+    """A session that reads one collection. Not thread-safe; every worker opens its own and calls ``attach``.
 
-    capabilities: ClassVar[SourceCapabilities]
+    Attributes:
+        capabilities: how it can be read. An open session may refine what its class says, as for an older server;
+            whoever has a session reads the session's.
+        report: hears what the session has to say; set by the coordinator, in its own session.
+        pace: called before each request to the database, or once for several, by a session that makes more than one
+            in a call, so that ``--max-rps`` counts requests. The first of a page, a page of keys, a ``fetch`` and a
+            ``count`` is paid for already.
+    """
+
+    capabilities: SourceCapabilities
+    report: Report = UNHEARD
+    pace: Budget = staticmethod(UNPACED)
 
     @abstractmethod
     def describe(self) -> Description:

@@ -5,35 +5,47 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ...model.capabilities import TargetCapabilities
-from ..report import UNHEARD, Report
+from ..report import UNHEARD, UNPACED, Budget, Report
 from .info import Description, Json, Permission
 from .plan import Mark, TargetPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; ``score`` is the database's own figure."""
+    """One search result.
+
+    Attributes:
+        id: of the record.
+        score: the database's own figure.
+        namespace: of the record; ``""`` is the default one, and the only one where the target has none.
+    """
 
     id: str
     score: float
+    namespace: str = ""
 
 
 class Target(ABC):
     """A session that writes one collection. Not thread-safe; every worker opens its own and calls ``attach``.
 
     Attributes:
-        report: hears what ``prepare``, ``link`` and ``finish`` have to say; set by the coordinator, in its own session.
+        capabilities: what it can do. An open session may refine what its class says, as for an older server; whoever
+            has a session reads the session's.
+        report: hears what ``prepare`` and ``finish`` have to say; set by the coordinator, in its own session.
+        pace: called before each request to the database, or once for several, by a session that makes more than one
+            in a call, so that ``--max-rps`` counts requests. The first of a call of ``write``, ``link`` or ``count``
+            is paid for already (of a write, one for every ``write_rows`` records).
     """
 
-    capabilities: ClassVar[TargetCapabilities]
+    capabilities: TargetCapabilities
     report: Report = UNHEARD
+    pace: Budget = staticmethod(UNPACED)
 
     @abstractmethod
     def describe(self) -> Description | None:
@@ -82,13 +94,28 @@ class Target(ABC):
             AlreadyExists: ``on_conflict='fail'``, and a record is there with other content; it names the id.
         """
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete records by the ids they have in this target."""
+    def delete(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Delete the records with these keys; a key that names nothing is passed over.
+
+        Args:
+            keys: (namespace, id) pairs, as they are in this target.
+
+        Raises:
+            NotRepresentable: a key that this target cannot hold, as one with a namespace where it has none.
+        """
         raise NotImplementedError
 
-    def link(self) -> None:
-        """Second pass for references between records."""
-        return None
+    def link(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Set the references of one row group (``capabilities.links``); when this returns, they are durable.
+
+        A second pass over the dump, which begins when every record of it is written. Row groups are acknowledged
+        apart from those of ``write``. Linking the same row group again changes nothing.
+
+        Args:
+            batch: the same as ``write`` got.
+            mark: which row group it is.
+        """
+        raise NotImplementedError
 
     def finish(self, passport: Mapping[str, Json]) -> None:
         """Build indexes, restore settings, store the final passport, return when every record is visible.
@@ -97,8 +124,13 @@ class Target(ABC):
         """
         return None
 
-    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
-        """Return the ``k`` nearest records by the target's own index or exact search."""
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
+        """Return the ``k`` nearest records of a namespace by the target's own index or exact search.
+
+        Raises:
+            UsageError: there is no such vector.
+            NotRepresentable: a namespace is named where the target has none.
+        """
         raise NotImplementedError
 
     def query_hint(self) -> str:

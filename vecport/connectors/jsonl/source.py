@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 
@@ -27,9 +26,7 @@ _KEYS_AT_ONCE = 10_000
 class JsonlSource(Source):
     """Reads one file."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
-        snapshot=True, concurrency="processes", page_rows=1_000
-    )
+    capabilities: SourceCapabilities = SourceCapabilities(snapshot=True, concurrency="processes", page_rows=1_000)
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         if selection.where is not None:
@@ -187,7 +184,7 @@ class JsonlSource(Source):
 class PositionalJsonlSource(JsonlSource):
     """Reads a file without ids (option ``ids=position``)."""
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
+    capabilities: SourceCapabilities = SourceCapabilities(
         snapshot=True, concurrency="processes", page_rows=1_000, keyless=True
     )
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -39,7 +39,7 @@ class JsonlTarget(Target):
     after it. The part file's end is the log's last offset: whatever is behind it was cut off by a crash.
     """
 
-    capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
+    capabilities: TargetCapabilities = TargetCapabilities(
         id_kinds=frozenset(ID_KINDS) - {"position"},
         id_int_min=-_ANY_INT,
         id_int_max=_ANY_INT,
@@ -182,7 +182,7 @@ class JsonlTarget(Target):
 class StdoutTarget(JsonlTarget):
     """Writes to stdout. What went through a pipe cannot be taken up again: a resumed import writes everything."""
 
-    capabilities: ClassVar[TargetCapabilities] = JsonlTarget.capabilities
+    capabilities: TargetCapabilities = JsonlTarget.capabilities
 
     def __init__(self, place: Place, name: str) -> None:
         super().__init__(place, name)

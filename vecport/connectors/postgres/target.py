@@ -16,7 +16,7 @@ from ...model import canonical
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..checks import check_batch, check_plan
+from ..checks import check_batch, check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import acknowledge, blame, existing, indexes, permissions, sql, tables, watch
 from .arrow import Batch, pc
@@ -233,8 +233,9 @@ class PostgresTarget(Target):
             raise IntegrityError("two records of the row group have the same key", safe="the row group was not written")
         loader.merge(table, batch, plan.on_conflict)
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         """See ``Target.delete``."""
+        ids = sole_ids(keys, "PostgreSQL")
         with self._failures(), self._transaction(WRITE) as connection:
             found = look(connection, self._place, self._name)
             rows = json.dumps(key_rows(found.layout, ids))
@@ -263,11 +264,12 @@ class PostgresTarget(Target):
             run(connection, f"ANALYZE {now.quoted}")
         self._finished = plan.if_exists != "append"
 
-    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
         """See ``Target.search``; the score is the operator's value.
 
         An index of pgvector answers with at most ``ef_search`` or ``probes`` candidates, so both are raised to suit k.
         """
+        check_default(namespace, "PostgreSQL")
         found = self._look()
         slot = next((slot for slot in found.layout.of("vector") if slot.name == vector), None)
         if slot is None or found.extension is None:

@@ -27,13 +27,13 @@ __all__ = ["QdrantConnector", "QdrantFolderSource", "QdrantFolderTarget", "Qdran
 class QdrantFolderSource(QdrantSource):
     """A session that reads a copy of a local folder; every session makes its own."""
 
-    capabilities: ClassVar[SourceCapabilities] = replace(QdrantSource.capabilities, concurrency="handle")
+    capabilities: SourceCapabilities = replace(QdrantSource.capabilities, concurrency="handle")
 
 
 class QdrantFolderTarget(QdrantTarget):
     """A session that writes a local folder, which one process at a time can have open."""
 
-    capabilities: ClassVar[TargetCapabilities] = replace(
+    capabilities: TargetCapabilities = replace(
         QdrantTarget.capabilities,
         concurrency="handle",
         kinds=dict.fromkeys(("dense", "sparse", "multi"), frozenset({"float32"})),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -75,7 +75,7 @@ class QdrantSource(Source):
         selection: which records.
     """
 
-    capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
+    capabilities: SourceCapabilities = SourceCapabilities(
         snapshot=False, key_ordered=True, concurrency="processes", page_rows=1_000
     )
 

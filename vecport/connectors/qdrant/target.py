@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow as pa
 from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
+from ..checks import check_default, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
@@ -47,7 +48,7 @@ class QdrantTarget(Target):
         settle_seconds: how long ``finish`` waits for optimizers that show no progress.
     """
 
-    capabilities: ClassVar[TargetCapabilities] = TargetCapabilities(
+    capabilities: TargetCapabilities = TargetCapabilities(
         id_kinds=schema.ID_KINDS,
         id_text=False,
         id_int_min=0,
@@ -205,13 +206,14 @@ class QdrantTarget(Target):
         else:
             self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
 
-    def delete(self, ids: Sequence[str]) -> None:
-        keys = [wire.parse_key(text) for text in ids]
-        for text, key in zip(ids, keys, strict=True):
-            if key is None:
+    def delete(self, keys: Sequence[tuple[str, str]]) -> None:
+        texts = sole_ids(keys, "Qdrant")
+        points = [wire.parse_key(text) for text in texts]
+        for text, point in zip(texts, points, strict=True):
+            if point is None:
                 raise NotRepresentable(f"id {text!r}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs")
-        for i in range(0, len(keys), DELETE_ROWS):
-            self._backend.remove(self._name, [key for key in keys[i : i + DELETE_ROWS] if key is not None])
+        for i in range(0, len(points), DELETE_ROWS):
+            self._backend.remove(self._name, [point for point in points[i : i + DELETE_ROWS] if point is not None])
 
     def count(self) -> int:
         return self._backend.count(Read(self._name, None))
@@ -291,7 +293,8 @@ class QdrantTarget(Target):
 
     # -- queries -------------------------------------------------------------------------------
 
-    def search(self, vector: str, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+    def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
+        check_default(namespace, "Qdrant")
         return [Hit(str(key), score) for key, score in self._backend.nearest(self._name, vector, query, k)]
 
     def query_hint(self) -> str:
