@@ -34,7 +34,7 @@ from ..errors import (
 )
 from ..model import canonical, ids
 from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
-from ..model.capabilities import SourceCapabilities, TargetCapabilities
+from ..model.capabilities import COUNTS, SourceCapabilities, TargetCapabilities
 from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
 from .address import Place
 from .checks import check_batch, check_plan
@@ -101,6 +101,9 @@ class Faults:
         short_page: this page has one row, and more follow.
         stuck_after_pages: the database gives the page after this one again and again.
         wrong_count: ``count`` and ``describe`` of a source are off by this much.
+        late_counts: so many counts of a session come before the last records are in them, -1 for all.
+        late_by: how many records are not in them.
+        lose: a record with this id is taken and never seen.
         throttle_every: every so many writes of a session are refused as too many.
         retry_after_s: what such a refusal asks for.
         largest_write: a write of more records is too large.
@@ -113,6 +116,9 @@ class Faults:
     short_page: int | None = None
     stuck_after_pages: int | None = None
     wrong_count: int = 0
+    late_counts: int = 0
+    late_by: int = 0
+    lose: str | None = None
     throttle_every: int = 0
     retry_after_s: float | None = None
     largest_write: int = 0
@@ -126,6 +132,11 @@ class Faults:
             raise TooLarge(f"{batch.num_rows} records at once", why=f"{self.largest_write} are the most")
         if self.poison is not None and self.poison in batch.column("id").to_pylist():
             raise NotRepresentable("a record is not to the target's taste", why="option faults says so")
+
+    def counted(self, number: int, count: int) -> int:
+        """What the ``number``-th count of a session gives for this one."""
+        late = self.late_counts < 0 or number <= self.late_counts
+        return max(0, count - self.late_by) if late else count
 
     @classmethod
     def parse(cls, text: str | None) -> Faults:
@@ -198,6 +209,8 @@ class MemorySource(Source):
         self._place, self._name = place, name
         self._keep = _keep(selection)
         self._faults = Faults.parse(place.option("faults"))
+        self.capabilities = replace(self.capabilities, count=_count_kind(place))
+        self._counts = 0
         self._snapshot: _Store | None = None
         self._own: list[int] = []
         self._sorted: tuple[int, int, list[Key], list[SortKey]] | None = None
@@ -278,7 +291,9 @@ class MemorySource(Source):
 
     def count(self) -> int:
         _, store = _store(self._place, self._name)
-        return sum(map(self._keep, list(store.rows.values()))) + self._faults.wrong_count
+        self._counts += 1
+        counted = self._faults.counted(self._counts, sum(map(self._keep, list(store.rows.values()))))
+        return counted + self._faults.wrong_count
 
     def close(self) -> None:
         room = _rooms.get(self._place.path)
@@ -389,7 +404,8 @@ class MemoryTarget(Target):
         self._links = place.option("links")
         if self._links is not None:
             self.capabilities = replace(self.capabilities, links=True)
-        self._writes = 0
+        self.capabilities = replace(self.capabilities, count=_count_kind(place))
+        self._writes = self._counts = 0
 
     def describe(self) -> Description | None:
         room = _rooms.get(self._place.path)
@@ -431,7 +447,7 @@ class MemoryTarget(Target):
         check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
         keys = zip(_texts(batch, "namespace"), _texts(batch, "id"), strict=True)
         batch = _sorted_keys(batch)
-        rows = {key: batch.slice(i, 1) for i, key in enumerate(keys)}
+        rows = {key: batch.slice(i, 1) for i, key in enumerate(keys) if key[1] != self._faults.lose}
         with room.lock:
             store.rows.update(self._allowed(rows, store))
             store.version += 1
@@ -493,7 +509,15 @@ class MemoryTarget(Target):
         return [Hit(found[i], float(scores[i] if rising else -scores[i]), namespace) for i in order]
 
     def count(self) -> int:
-        return len(_store(self._place, self._name)[1].rows)
+        self._counts += 1
+        return self._faults.counted(self._counts, len(_store(self._place, self._name)[1].rows))
+
+
+def _count_kind(place: Place) -> str:
+    kind = place.option("count") or "exact"
+    if kind not in COUNTS:
+        raise UsageError(f"option count={kind!r} is not known", next=f"one of: {', '.join(COUNTS)}")
+    return kind
 
 
 def _scores(matrix: npt.NDArray[Any], query: npt.NDArray[Any], field_: VectorField) -> npt.NDArray[Any]:
@@ -533,6 +557,7 @@ class MemoryConnector(Connector):
         options=(
             Option("mode", "Read a copy taken at the start (snapshot) or what is there now (live).", "snapshot"),
             Option("faults", "A JSON object of faults that a place shall show, for tests."),
+            Option("count", "What counts are worth: exact, eventual or none.", "exact"),
             Option("links", "A metadata key that refers to another record by its id."),
         ),
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',

@@ -25,6 +25,8 @@ VALUE_KINDS = (
 )  # fmt: skip
 
 CONCURRENCY = ("handle", "threads", "processes")
+#: What the figure of ``count`` is worth: right at every moment, right after a while, or not to be had.
+COUNTS = ("exact", "eventual", "none")
 ACKS = ("upsert", "transactional", "rebuild")
 
 
@@ -40,6 +42,7 @@ class SourceCapabilities:
         fetches: ``fetch`` works.
         page_rows: a good page size at 384 dimensions; scaled down by the memory budget.
         keyless: ids are positions; there is no key to compare by.
+        count: what ``count`` is worth, one of COUNTS. What is not exact proves nothing; keys that are listed do.
     """
 
     snapshot: bool = False
@@ -49,6 +52,7 @@ class SourceCapabilities:
     fetches: bool = True
     page_rows: int = 1_000
     keyless: bool = False
+    count: str = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ class TargetCapabilities:
         if_exists: which of create, append, replace it offers.
         on_conflict: which of replace, skip, fail it offers for records that are there already.
         write_rows: records a ``write`` sends to the database at once at most (the connector splits by itself).
+        count: what ``count`` is worth, one of COUNTS. One that trails behind is waited for, and then every record is
+            looked for among the keys, where the connector's source lists them.
     """
 
     id_kinds: frozenset[str] = frozenset({"string"})
@@ -148,6 +154,7 @@ class TargetCapabilities:
     if_exists: frozenset[str] = frozenset({"create", "append", "replace"})
     on_conflict: frozenset[str] = frozenset({"replace"})
     write_rows: int = 1_000
+    count: str = "exact"
 
     def metrics_of(self, kind: str) -> frozenset[str]:
         """The metrics that it can index for a kind of vector."""

@@ -28,7 +28,7 @@ from . import rejects, repeats
 from .export_task import Runner, restorer_for
 from .like import described_like
 from .progress import Progress, Silent, Stop
-from .reconcile import Drift, check_live, check_snapshot
+from .reconcile import Drift, check_live, check_snapshot, count_of
 from .sessions import Endpoint, endpoint
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
 
@@ -349,7 +349,7 @@ def _begin(
     job.progress.phase("list")
     token = session.snapshot()
     session.attach(token)
-    count = session.count()
+    count = count_of(session)
     run = Run(
         fingerprint=fingerprint,
         collection=collection,

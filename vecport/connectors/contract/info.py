@@ -102,7 +102,7 @@ class Description:
 
     Attributes:
         collection: the schema as the database itself shows it.
-        count: records that the selection covers, exact; None when the place cannot count.
+        count: records that the selection covers, as ``count`` gives them; None when the place cannot count.
         passport: what an earlier import left in the collection's own metadata (``model.passport``), or None.
         version: of the database server or file format.
         notes: one sentence each, for the user: what was noticed and matters.

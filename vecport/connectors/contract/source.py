@@ -166,7 +166,7 @@ class Source(ABC):
 
     @abstractmethod
     def count(self) -> int | None:
-        """Count the selection's records now, exactly; None when that is impossible."""
+        """Count the selection's records now, as well as ``capabilities.count`` says; None when that is impossible."""
 
     def close(self) -> None:
         """Release everything, remove temporary copies. Safe to call twice."""

@@ -138,8 +138,8 @@ class Target(ABC):
         return ""
 
     @abstractmethod
-    def count(self) -> int:
-        """Count the collection's records, exactly."""
+    def count(self) -> int | None:
+        """Count the collection's records, as well as ``capabilities.count`` says; None when that is impossible."""
 
     def close(self) -> None:
         """Release everything. Safe to call twice."""
