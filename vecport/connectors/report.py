@@ -21,6 +21,9 @@ class Report(Protocol):
             step: what goes on in a few words; ``""`` when there is one step only.
         """
 
+    def check(self) -> None:
+        """Raise ``Interrupted`` when the user wants to stop; asked again and again by whoever waits."""
+
 
 class Unheard:
     """Nobody listens."""
@@ -30,6 +33,9 @@ class Unheard:
 
     def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
         """Ignore."""
+
+    def check(self) -> None:
+        """Nobody wants to stop."""
 
 
 UNHEARD = Unheard()

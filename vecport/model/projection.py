@@ -95,7 +95,7 @@ class Projection:
         stored: dict[str, Any] = {}
         originals: dict[str, Any] = {}
         for key, value in row.items():
-            if self.allowed(key) and self._held(value):
+            if self.allowed(key) and self.held(value):
                 stored[key] = value
                 continue
             originals[key] = value
@@ -108,7 +108,7 @@ class Projection:
         """The stand-in for a value that is not held exactly; ``ABSENT`` when nothing stands there."""
         if not self.allowed(key):
             return ABSENT
-        if self.rules.survives is not None and self._held(rounded := _rounded(value)):
+        if self.rules.survives is not None and self.held(rounded := _rounded(value)):
             return rounded
         kind = value_kind(value)
         if kind in ("integer", "integer64", "integer64u", "integer_big"):
@@ -140,7 +140,7 @@ class Projection:
                 stale += 1
         return stale
 
-    def _held(self, value: Any) -> bool:
+    def held(self, value: Any) -> bool:
         """Whether the target gives this very value back, whatever is nested in it."""
         if self._total:
             return True
@@ -149,9 +149,9 @@ class Projection:
         if isinstance(value, float):
             return self.rules.survives is None or self.rules.survives(value)
         if isinstance(value, list):
-            return all(map(self._held, value))
+            return all(map(self.held, value))
         if isinstance(value, dict):
-            return all(self.allowed(k) and self._held(v) for k, v in value.items())
+            return all(self.allowed(k) and self.held(v) for k, v in value.items())
         return True
 
 

@@ -59,6 +59,10 @@ class ImportJob:
         """Hear how far the target's own work is."""
         self.progress.reached(done, total, unit, step)
 
+    def check(self) -> None:
+        """Raise ``Interrupted`` when the user wants to stop; a target that waits asks."""
+        self.stop.check()
+
 
 def refusal(job: ImportJob, plan: ImportPlan, allow_lossy: Sequence[str], strict: bool) -> int:
     """The exit code with which the ledger would refuse this import; a dry run shows it and the ledger."""

@@ -22,3 +22,6 @@ class Heard:
     def reached(self, done: int, total: int | None, unit: str, step: str = "") -> None:
         """Keep."""
         self.steps.append((done, total, unit, step))
+
+    def check(self) -> None:
+        """Nobody wants to stop."""

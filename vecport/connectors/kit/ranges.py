@@ -1,0 +1,232 @@
+"""Sources whose keys have an order in which the database gives records from any key on.
+
+A cursor is the last key of a page, so that a scan goes on after a kill, and behind records that are gone. Every page is
+held against the order: a database that repeats a record, or does not move, stops the export.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final, Generic, TypeVar
+
+import pyarrow as pa
+
+from ...errors import Incomplete
+from ...model.batch import make_page
+from ...model.collection import Collection
+from ..contract import Json, Page, Source
+from .flight import Pending
+from .listing import key_batch
+
+K = TypeVar("K", bound=int | str)
+
+KEY_PAGE: Final = 10_000
+
+
+@dataclass(slots=True)
+class Rows(Generic[K]):
+    """Some records, as a listing gives them.
+
+    Attributes:
+        keys: in the order of the answer.
+        next: where the next page begins (that key is its first at most); None where the listing does not say.
+        last: the last key that the listing named, None when it named none.
+        missing: keys that were listed and could not be read any more.
+    """
+
+    keys: list[K]
+    next: K | None = None
+    last: K | None = None
+    missing: list[K] = field(default_factory=list)
+
+    def head(self, rows: int) -> Any:
+        """The first records alone, as rows of the same class."""
+        return type(self)(self.keys[:rows])
+
+
+R = TypeVar("R", bound=Rows[Any])
+
+
+class Order(ABC, Generic[K]):
+    """The order of a database's keys."""
+
+    @abstractmethod
+    def parse(self, text: str) -> K | None:
+        """The key that an id spells, None when the database has no such id."""
+
+    @abstractmethod
+    def rank(self, key: K) -> Any:
+        """What compares as the keys do."""
+
+    @abstractmethod
+    def after(self, key: K) -> K | None:
+        """The first key behind one; None behind the last."""
+
+    def rising(self, keys: Sequence[K]) -> bool:
+        """Whether keys rise strictly."""
+        ranks = [self.rank(key) for key in keys]
+        return all(low < high for low, high in pairwise(ranks))
+
+
+class KeyRanges(Source, Generic[K, R]):
+    """Owns partitions, scan, fetch and keys; the connector asks for the rows from a key on.
+
+    A partition is ``{"from": id or None, "to": id or None}``: the first id of the range and the first one behind it; a
+    connector may cut otherwise, with partitions whose further entries ``_ask`` understands.
+    """
+
+    order: Order[K]
+    #: Keys that are looked up in one request.
+    get_rows: int = 1_000
+
+    # -- what a connector writes -----------------------------------------------------------------
+
+    @abstractmethod
+    def _schema(self) -> Collection:
+        """The collection as it was described."""
+
+    @abstractmethod
+    def _ask(self, partition: Json, start: K | None, rows: int, *, keys_only: bool) -> Pending[R]:
+        """Ask for the first records of a partition from a key on, itself included, in the order of the keys.
+
+        The partition's ``to`` may be passed over: what is behind it is cut off here.
+        """
+
+    @abstractmethod
+    def _get(self, keys: Sequence[K]) -> pa.RecordBatch:
+        """The records that exist among some keys, as a page."""
+
+    @abstractmethod
+    def _page(self, rows: R) -> pa.RecordBatch:
+        """Rows as a page."""
+
+    def _page_rows(self, rows: int) -> int:
+        """How many records may be asked for at once."""
+        return rows
+
+    def _sampled(self, target_rows: int) -> tuple[Json, int]:
+        """What is walked to find the edges of ranges, and one in how many keys it has; all of them by default."""
+        return {}, 1
+
+    # -- partitions ----------------------------------------------------------------------------
+
+    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+        return list(self._parts(max(1, target_rows)))
+
+    def _parts(self, rows: int) -> Iterator[Json]:
+        """Ranges of about so many records."""
+        if (self.count() or 0) <= rows:
+            yield {}
+            return
+        for low, high in pairwise([None, *self._edges(rows), None]):
+            yield {"from": low, "to": high}
+
+    def _edges(self, rows: int) -> Iterator[str]:
+        """Keys that cut the collection into ranges, always the same ones."""
+        sample, one_in = self._sampled(rows)
+        every = cut = max(1, rows // one_in)
+        seen = 0
+        for found in self._pages(sample, None, max(64, KEY_PAGE // one_in), keys_only=True):
+            while cut < seen + len(found.keys):
+                yield str(found.keys[cut - seen])
+                cut += every
+            seen += len(found.keys)
+
+    # -- scanning ------------------------------------------------------------------------------
+
+    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
+        start = self._key(partition.get("from"))
+        if cursor is not None:
+            last = self._key(cursor["after"])
+            start = None if last is None else self.order.after(last)
+            if start is None:
+                return
+        missing: list[K] = []
+        for rows in self._pages(partition, start, page_rows):
+            missing += rows.missing
+            if rows.keys:
+                gone = tuple(("", str(key)) for key in missing)
+                yield Page(batch=self._page(rows), cursor={"after": str(rows.last)}, missing=gone)
+                missing = []
+        if missing:
+            # No record is left to send these with, and they must not go unnamed.
+            gone = tuple(("", str(key)) for key in missing)
+            yield Page(make_page(self._schema(), ids=[]), {"after": str(missing[-1])}, gone)
+
+    def keys(self) -> Iterator[pa.RecordBatch]:
+        for rows in self._pages({}, None, KEY_PAGE, keys_only=True):
+            if rows.keys:
+                yield key_batch([str(key) for key in rows.keys])
+
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
+        wanted = {self.order.parse(text) for namespace, text in keys if namespace == ""} - {None}
+        ordered = sorted((key for key in wanted if key is not None), key=self.order.rank)
+        chunks = [ordered[i : i + self.get_rows] for i in range(0, len(ordered), self.get_rows)]
+        filled = [page for page in map(self._get, chunks) if page.num_rows]
+        if not filled:
+            return make_page(self._schema(), ids=[])
+        return pa.Table.from_batches(filled).combine_chunks().to_batches()[0]
+
+    def _key(self, text: str | None) -> K | None:
+        return None if text is None else self.order.parse(text)
+
+    def _pages(self, partition: Json, start: K | None, page_rows: int, *, keys_only: bool = False) -> Iterator[R]:
+        """All rows of a partition from a key on, checked to rise strictly.
+
+        The next page is under way while this one is worked on. A page is short when records were deleted while the
+        database put it together, and then may lack the place of the next one; so a scan ends at an empty answer only.
+        """
+        stop, limit = self._key(partition.get("to")), self._page_rows(page_rows)
+        listing = self._ask(partition, start, limit, keys_only=keys_only)
+        try:
+            while True:
+                rows = listing.result()
+                following = self._following(rows, start)
+                done = following is None or (stop is not None and self.order.rank(following) >= self.order.rank(stop))
+                if not done:
+                    listing = self._ask(partition, following, limit, keys_only=keys_only)
+                yield rows if stop is None else self._before(rows, stop)
+                if done:
+                    return
+                start = following
+        finally:
+            listing.cancel()
+
+    def _following(self, rows: R, start: K | None) -> K | None:
+        """Where the page behind ``rows`` begins; None when there is none.
+
+        Raises:
+            Incomplete: keys do not rise strictly, or the scan does not move.
+        """
+        rank = self.order.rank
+        listed: list[K] = sorted([*rows.keys, *rows.missing], key=rank) if rows.missing else rows.keys
+        if not self.order.rising(listed) or (listed and start is not None and rank(listed[0]) < rank(start)):
+            raise Incomplete(
+                f"collection {self._schema().name!r}: keys do not rise in a page that begins at {start!r}",
+                why="the database repeated records or gave them out of order",
+            )
+        if rows.next is None:
+            return None if rows.last is None else self.order.after(rows.last)
+        floor = rows.last if rows.last is not None else start
+        if floor is not None and rank(rows.next) <= rank(floor):
+            raise Incomplete(
+                f"collection {self._schema().name!r}: the scan does not move on from {floor!r}",
+                why=f"the database names {rows.next!r} as the next record",
+            )
+        following: K = rows.next
+        return following
+
+    def _before(self, rows: R, stop: K) -> R:
+        """The rows whose keys come before ``stop``."""
+        rank = self.order.rank
+        end = rank(stop)
+        if rows.last is None or rank(rows.last) < end:
+            return rows
+        n = sum(rank(key) < end for key in rows.keys)
+        kept: R = rows.head(n)
+        kept.missing = [key for key in rows.missing if rank(key) < end]
+        kept.last = max([*kept.keys, *kept.missing], key=rank, default=None)
+        return kept

@@ -1,0 +1,235 @@
+"""Settings of a collection as one table: what ``--set`` takes, what a dump keeps, what is restored from one, the docs.
+
+A connector writes its table once, as ``ConnectorInfo.settings``. What is not in it is refused on the way in and never
+looked at on the way out. A dump comes from a stranger, so that what it says is held against the same bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ...errors import NotRepresentable, UsageError
+
+Value = int | float | bool | str
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of what is created.
+
+    Attributes:
+        name: as ``--set`` spells it.
+        help: one sentence.
+        kind: ``int``, ``number``, ``flag`` (true or false), ``choice`` or ``text``.
+        low, high: the bounds of an int or number, both included.
+        choices: of a choice.
+        pattern: a regular expression (full match) of a text.
+        takes: what a text looks like, in a few words.
+        path: where it stands in the settings that the database shows and a dump keeps, names joined by dots; ``""``
+            for one that only the user chooses.
+        of: ``name`` takes no suffix; ``vector`` takes that of a vector (``m.title``), ``one`` needs it; ``key`` needs
+            any (``column.year``).
+        offered: whether ``--set`` takes it; others are kept and restored only.
+    """
+
+    name: str
+    help: str = ""
+    kind: Literal["int", "number", "flag", "choice", "text"] = "int"
+    low: float = 0
+    high: float = 1 << 31
+    choices: tuple[str, ...] = ()
+    pattern: str = ".*"
+    takes: str = "a text"
+    path: str = ""
+    of: Literal["name", "vector", "one", "key"] = "name"
+    offered: bool = True
+
+    def bounds(self) -> str:
+        """What it takes, in a few words."""
+        if self.kind in ("int", "number"):
+            word = "a whole number" if self.kind == "int" else "a number"
+            return f"{word} from {self.low:,} to {self.high:,}"
+        return {"flag": "true or false", "choice": ", ".join(self.choices)}.get(self.kind, self.takes)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value can be its own."""
+        if self.kind == "flag":
+            return type(value) is bool
+        if self.kind in ("int", "number"):
+            return type(value) in ((int,) if self.kind == "int" else (int, float)) and self.low <= value <= self.high
+        if type(value) is not str:
+            return False
+        return value in self.choices if self.kind == "choice" else re.fullmatch(self.pattern, value) is not None
+
+    def read(self, text: str) -> Value | None:
+        """The value that a text spells, None when it spells none."""
+        value: Value | None = text
+        if self.kind == "flag":
+            value = {"true": True, "false": False}.get(text.lower())
+        elif self.kind == "int":
+            value = int(text) if re.fullmatch(r"-?[0-9]{1,30}", text) else None
+        elif self.kind == "number":
+            value = float(text) if re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", text) else None
+        return value if self.holds(value) else None
+
+
+#: Whether the settings that a dump of the same database keeps are restored.
+NATIVE: Final = Setting(
+    "native", "Whether what a dump of the same database keeps of its settings is restored.", "choice",
+    choices=("keep", "ignore"),
+)  # fmt: skip
+
+
+def parse(
+    given: Mapping[str, str], table: Sequence[Setting], title: str, vectors: Iterable[str] = ()
+) -> dict[str, Value]:
+    """Check and type the user's ``--set`` choices; the metric is the mapping's, and left out.
+
+    Args:
+        given: by name, with the suffix of a vector or key where there is one.
+        table: the database's settings.
+        title: the database's name, for messages.
+        vectors: names that a suffix may have.
+
+    Returns:
+        Values by name as given.
+
+    Raises:
+        UsageError: an unknown name (the known ones are listed), or a value that the setting does not take.
+    """
+    known = {setting.name: setting for setting in table if setting.offered}
+    named, out = frozenset(vectors), dict[str, Value]()
+    for key, text in given.items():
+        if key == "metric" or key.startswith("metric."):
+            continue
+        setting = _setting(key, known, named)
+        if setting is None:
+            raise UsageError(
+                f"--set {key}: {title} has no such setting",
+                safe="nothing was created",
+                next=f"one of: {', '.join(map(_spelled, known.values()))}",
+            )
+        value = setting.read(text)
+        if value is None:
+            raise UsageError(
+                f"--set {key}={text}: not a value that it takes", f"it takes {setting.bounds()}", "nothing was created"
+            )
+        out[key] = value
+    return out
+
+
+def _setting(key: str, known: Mapping[str, Setting], vectors: frozenset[str]) -> Setting | None:
+    """The setting that a name means: itself, or one before a dot that may have such a suffix."""
+    whole = known.get(key)
+    if whole is not None:
+        return whole if whole.of in ("name", "vector") else None
+    word, dot, suffix = key.partition(".")
+    setting = known.get(word)
+    if setting is None or not dot or setting.of == "name":
+        return None
+    return setting if setting.of == "key" or suffix in vectors else None
+
+
+def _spelled(setting: Setting) -> str:
+    suffix = {"one": ".VECTOR", "key": ".KEY"}.get(setting.of, "")
+    return setting.name + suffix
+
+
+def chosen(values: Mapping[str, Value], name: str, vector: str) -> Value | None:
+    """What the user chose for one vector: under its own name, else for all."""
+    return values.get(f"{name}.{vector}", values.get(name))
+
+
+# ---- a dump's ----
+
+
+def wanted(native: Mapping[str, Any], given: Mapping[str, str]) -> Mapping[str, Any]:
+    """The settings that a dump keeps, none when the user does not want them (``--set native=ignore``)."""
+    return {} if given.get(NATIVE.name) == "ignore" else native
+
+
+def kept(found: Mapping[str, Any], table: Iterable[Setting]) -> dict[str, Any]:
+    """What a dump keeps of the settings that a database shows: what the table names and what is set.
+
+    Args:
+        found: nested as the paths are.
+        table: the database's settings.
+    """
+    out: dict[str, Any] = {}
+    for setting in table:
+        value = _at(found, setting.path.split(".")) if setting.path else None
+        if value is not None:
+            *parents, last = setting.path.split(".")
+            place = out
+            for name in parents:
+                place = place.setdefault(name, {})
+            place[last] = value
+    return out
+
+
+def restored(native: Mapping[str, Any], table: Iterable[Setting], title: str) -> dict[str, Value]:
+    """What a dump keeps, checked: by path, of the settings that the table names.
+
+    Raises:
+        NotRepresentable: a value that no collection could have.
+    """
+    out: dict[str, Value] = {}
+    for setting in table:
+        value = _at(native, setting.path.split("."), title) if setting.path else None
+        if value is None:
+            continue
+        if not setting.holds(value):
+            raise refused(title, setting.path, value, f"it takes {setting.bounds()}")
+        out[setting.path] = value
+    return out
+
+
+def section(data: Mapping[str, Any], name: str, title: str) -> Mapping[str, Any]:
+    """A part of a dump's settings that is an object, empty where it is absent.
+
+    Raises:
+        NotRepresentable: something else stands there.
+    """
+    value = data.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise refused(title, name, value, "it is no JSON object")
+    return value or {}
+
+
+def _at(data: Any, path: Sequence[str], title: str = "") -> Any:
+    """The value at a path, None where there is none."""
+    for name in path:
+        if not isinstance(data, Mapping):
+            if title:
+                raise refused(title, ".".join(path), data, "it is no JSON object")
+            return None
+        data = data.get(name)
+        if data is None:
+            return None
+    return data
+
+
+def refused(title: str, name: str, value: Any, why: str) -> NotRepresentable:
+    """The error for a setting of a dump that cannot be restored."""
+    shown = ascii(value)
+    return NotRepresentable(
+        f"the dump's setting {name} of a {title} collection cannot be restored: {shown[:_SHOWN]}",
+        why,
+        "nothing was created",
+        "make the collection without the dump's settings: --set native=ignore",
+    )
+
+
+# ---- the documentation ----
+
+
+def documented(table: Iterable[Setting]) -> Iterator[tuple[str, str, str]]:
+    """What ``--set`` takes: the name, what it is, and its values."""
+    for setting in table:
+        if setting.offered:
+            name = f"`{_spelled(setting)}`" + (f", `{setting.name}.VECTOR`" if setting.of == "vector" else "")
+            yield name, setting.help, setting.bounds()
