@@ -101,6 +101,10 @@ class _Export:
         """Hear how far the source's own work is."""
         self.progress.reached(done, total, unit, step)
 
+    def check(self) -> None:
+        """Raise ``Interrupted`` when the user wants to stop; a source that waits asks."""
+        self.stop.check()
+
 
 def export(
     source: str,
