@@ -6,11 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from test_postgres_support import SHARD, connect, free, load, numbered, plan_for, run, target
 
 from vecport.connectors.contract import Mark
 from vecport.errors import AlreadyExists, IntegrityError
 from vecport.model.collection import Collection, Field
+
+from .support import SHARD, connect, free, load, numbered, plan_for, run, target
 
 ROWS = 2_000
 THEIRS = '{"theirs": true}'

@@ -6,13 +6,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from test_postgres_existing import dump_of
-from test_postgres_support import SHARD, fresh, plan_for, run, target
 
 from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import PostgresTarget, blame
 from vecport.errors import IntegrityError, NotRepresentable, Unavailable, VecportError
 from vecport.model.batch import make_page
+
+from .support import SHARD, fresh, plan_for, run, target
+from .test_existing import dump_of
 
 ROWS = 1_000
 PLAIN = "id bigint PRIMARY KEY, embedding vector(4), n int, s text"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_postgres_support import SHARD, fresh, load, pages, plan_for, pump, records, run, source, target
 
 from vecport.connectors.contract import Mark
 from vecport.connectors.postgres.layout import Slot
@@ -17,6 +16,8 @@ from vecport.errors import IntegrityError, NotRepresentable, UsageError
 from vecport.model.batch import make_page
 from vecport.model.collection import Collection, VectorField, renamed
 from vecport.testing.records import Sparse, vector_column
+
+from .support import SHARD, fresh, load, pages, plan_for, pump, records, run, source, target
 
 ALL = "id int PRIMARY KEY, v vector(3), h halfvec(3), b bit(11), s sparsevec(1000)"
 #: The rows of a table of all kinds, with a NULL in each place.

@@ -9,13 +9,14 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from test_postgres_support import dsn, fresh, run
 
 from vecport.connectors.postgres import tables
 from vecport.errors import AuthenticationFailed, VecportError
 from vecport.operations.export import export
 from vecport.operations.import_ import import_
 from vecport.operations.plan import PlanResult, plan
+
+from .support import dsn, fresh, run
 
 DATABASE = "permissions"
 

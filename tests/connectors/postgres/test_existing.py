@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_postgres_support import SHARD, free, fresh, load, pages, plan_for, run, server_place, target
 
 from vecport.connectors.contract import Mark
 from vecport.errors import NotRepresentable, UsageError
 from vecport.model.batch import make_page
 from vecport.operations.export import export
 from vecport.operations.import_ import import_
+
+from .support import SHARD, free, fresh, load, pages, plan_for, run, server_place, target
 
 COLUMNS = (
     "key text PRIMARY KEY, emb vector(4), title text, n int, price float8, tags text[], extra jsonb, day date,"

@@ -11,7 +11,19 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from test_postgres_support import (
+
+from vecport.connectors.address import Place, parse
+from vecport.connectors.contract import Mark
+from vecport.errors import AlreadyExists, NotRepresentable
+from vecport.model.batch import page_schema
+from vecport.model.collection import Collection, Field, renamed
+from vecport.operations.diff import diff
+from vecport.operations.export import export
+from vecport.operations.import_ import import_
+from vecport.operations.verify import verify
+
+from .hard import make_hard_table
+from .support import (
     SHARD,
     connect,
     dsn,
@@ -29,17 +41,6 @@ from test_postgres_support import (
     source,
     target,
 )
-from test_postgres_types import make_hard_table
-
-from vecport.connectors.address import Place, parse
-from vecport.connectors.contract import Mark
-from vecport.errors import AlreadyExists, NotRepresentable
-from vecport.model.batch import page_schema
-from vecport.model.collection import Collection, Field, renamed
-from vecport.operations.diff import diff
-from vecport.operations.export import export
-from vecport.operations.import_ import import_
-from vecport.operations.verify import verify
 
 TYPES = [
     "CREATE TYPE mood AS ENUM ('sad', 'o''k', 'a\"b\\', '')",

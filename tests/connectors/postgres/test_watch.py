@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import psycopg
 import pytest
-from test_postgres_support import SHARD, fresh, other_database, plan_for, run, server_place, target
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark
@@ -19,6 +18,8 @@ from vecport.connectors.secrets import Secret
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.heard import Heard
+
+from .support import SHARD, fresh, other_database, plan_for, run, server_place, target
 
 ROWS = 4_000
 

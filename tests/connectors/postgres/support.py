@@ -212,3 +212,54 @@ def _pump_bytes(from_: socket.socket, to: socket.socket) -> None:
         while data := from_.recv(1 << 16):
             with suppress(OSError):
                 to.sendall(data)
+
+
+def filled(count: int, dim: int = 8, extra: str = "") -> str:
+    """A table of several pages, whose vector says which row it belongs to."""
+    table = fresh()
+    run(
+        f"CREATE TABLE {table} (id int8 PRIMARY KEY, n int4, pad text, e vector({dim}){extra})",
+        f"INSERT INTO {table} SELECT i, i, repeat('x', 100), array_fill(i::real, ARRAY[{dim}])::vector"
+        f" FROM generate_series(1, {count}) i",
+    )
+    return table
+
+
+def partitioned(count: int = 3_000) -> str:
+    """A table of four partitions: one below another, one with its columns in another order, one empty."""
+    table = fresh("parts")
+    run(
+        f"CREATE TABLE {table} (id int PRIMARY KEY, n int, pad text, e vector(2)) PARTITION BY RANGE (id)",
+        f"CREATE TABLE {table}_b PARTITION OF {table} FOR VALUES FROM (1000) TO (2000) PARTITION BY RANGE (id)",
+        f"CREATE TABLE {table}_b1 PARTITION OF {table}_b FOR VALUES FROM (1000) TO (2000)",
+        f"CREATE TABLE {table}_a (e vector(2), gone int, pad text, n int, id int PRIMARY KEY)",
+        f"ALTER TABLE {table}_a DROP gone",
+        f"ALTER TABLE {table} ATTACH PARTITION {table}_a FOR VALUES FROM (0) TO (1000)",
+        f"CREATE TABLE {table}_c PARTITION OF {table} DEFAULT",
+        f"CREATE TABLE {table}_d PARTITION OF {table} FOR VALUES FROM (100000) TO (200000)",
+        f"CREATE INDEX ON {table} USING hnsw (e vector_cosine_ops)",
+        f"INSERT INTO {table} SELECT i, i, repeat('x', 200), '[1,2]' FROM generate_series(1, {count}) i",
+    )
+    return table
+
+
+NAMES = [
+    'With "Quotes", UPPER; and it\'s', "select", "dot.ted", "per%cent %s %(x)s $1 {}", "\u00e9 \u65e5 back\\slash",
+    "new\nline -- /*", "a" * 63, "\u00e9" * 31, '"', 'x"; drop table canary; --',
+]  # fmt: skip
+
+
+def columns(table: str) -> dict[str, str]:
+    """Names and types of a table's columns, with ``!`` where NULL is refused."""
+    statement = (
+        "SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN '!' ELSE '' END"
+        " FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    with connect() as connection:
+        return dict(connection.execute(statement, [sql.Identifier(table).as_string(None)]).fetchall())
+
+
+def indexes(table: str) -> list[str]:
+    """Definitions of a table's vector indexes, behind USING."""
+    found = run(f"SELECT indexdef FROM pg_indexes WHERE tablename = '{table}' ORDER BY 1")
+    return [text.partition("USING ")[2] for (text,) in found if "btree" not in text]
