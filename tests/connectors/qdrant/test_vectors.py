@@ -17,7 +17,6 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as pb
 
-from tests.connectors.qdrant_bench import CONNECTOR, MARK, UUIDS, make, name, official, place, source
 from vecport.connectors.address import Place, parse
 from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import packing, proto, schema
@@ -27,9 +26,9 @@ from vecport.model.batch import make_page
 from vecport.model.collection import Bound, Collection, VectorField
 from vecport.testing.records import Sparse, vector_column
 
-pytestmark = pytest.mark.usefixtures("place")
-__all__ = ["name", "official", "place"]
+from .support import CONNECTOR, MARK, UUIDS, make, source
 
+pytestmark = pytest.mark.usefixtures("place")
 PLAIN = VectorField("", dim=3, metric="dot")
 TITLE = VectorField("title", dim=4, metric="l2")
 HALF = VectorField("half", dim=3, metric="dot", dtype="float16")

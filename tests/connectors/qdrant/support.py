@@ -1,30 +1,26 @@
-"""A Qdrant server, the official client on it, and small helpers for the connector's tests.
-
-``VECPORT_TEST_QDRANT=qdrant://127.0.0.1:6333`` runs the tests against a live server.
-"""
+"""What Qdrant's tests share: collections and pages, written and read by the connector."""
 
 from __future__ import annotations
 
 import os
 import random
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from qdrant_client import QdrantClient, models
 
-from vecport.connectors.address import Place, parse
+from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark, Page, Selection, TargetPlan
 from vecport.connectors.qdrant import QdrantConnector, QdrantSource, wire
-from vecport.connectors.qdrant.backend import ServerBackend
-from vecport.connectors.qdrant.client import Server
+from vecport.errors import Unavailable
 from vecport.model import canonical
 from vecport.model.batch import dense_array, dense_matrix, make_page
 from vecport.model.collection import Collection, VectorField
-from vecport.testing.engines import QdrantEngine
 
 LIVE = os.environ.get("VECPORT_TEST_QDRANT", "")
 CONNECTOR = QdrantConnector()
@@ -36,42 +32,6 @@ UUIDS = [
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
 ]
 HARD_IDS = ["0", "1", "2", "9223372036854775807", "9223372036854775808", "18446744073709551615", *UUIDS]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    if LIVE:
-        yield parse(LIVE)
-        return
-    with QdrantEngine() as engine:
-        yield parse(engine.address)
-
-
-@pytest.fixture(scope="module")
-def official(place: Place) -> Iterator[QdrantClient]:
-    found = QdrantClient(
-        host=place.host,
-        port=place.port,
-        grpc_port=(place.port or 6333) + 1,
-        prefer_grpc=True,
-        check_compatibility=False,
-    )
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def name(official: QdrantClient, request: pytest.FixtureRequest) -> Iterator[str]:
-    chosen = f"t-{uuid.uuid4().hex[:12]}"
-    yield chosen
-    official.delete_collection(chosen)
-
-
-@pytest.fixture
-def server(place: Place) -> Iterator[ServerBackend]:
-    found = ServerBackend(Server(place))
-    yield found
-    found.close()
 
 
 def collection(name: str, dim: int = 4, metric: str = "dot", vector: str = "") -> Collection:
@@ -128,3 +88,25 @@ def mixed_ids(n: int, seed: int = 0) -> list[str]:
 def make(official: QdrantClient, name: str, **config: Any) -> None:
     config.setdefault("vectors_config", models.VectorParams(size=2, distance=models.Distance.DOT))
     official.create_collection(name, **config)
+
+
+DENSE = models.VectorParams(size=2, distance=models.Distance.DOT)
+
+
+def eventually(call: Callable[[], Any]) -> Any:
+    """What the retrying decorators do."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            threading.Event().wait(0.1)
+
+
+def eventually_equal(call: Callable[[], Any], expected: Any) -> None:
+    deadline = time.monotonic() + 15
+    while call() != expected and time.monotonic() < deadline:
+        threading.Event().wait(0.05)
+    assert call() == expected

@@ -13,21 +13,6 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as pb
 
-from tests.connectors.qdrant_bench import (
-    CONNECTOR,
-    MARK,
-    collection,
-    ids_of,
-    make,
-    name,
-    official,
-    page,
-    place,
-    read,
-    source,
-    vectors,
-    write,
-)
 from vecport.connectors.address import Place
 from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import backend, folder, schema
@@ -36,7 +21,7 @@ from vecport.connectors.qdrant.client import Server
 from vecport.errors import NotRepresentable, Throttled, TooLarge, Unavailable, VecportError
 from vecport.model.collection import VectorField
 
-__all__ = ["name", "official", "place"]
+from .support import CONNECTOR, MARK, collection, ids_of, make, page, read, source, vectors, write
 
 
 @pytest.fixture

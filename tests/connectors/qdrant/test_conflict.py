@@ -16,7 +16,6 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as pb
 
-from tests.connectors.qdrant_bench import CONNECTOR, MARK, collection, make, name, official, page, place
 from vecport.connectors.address import Place, parse
 from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import QdrantTarget, conflicts
@@ -28,9 +27,9 @@ from vecport.operations.export import export
 from vecport.operations.import_ import import_
 from vecport.testing.records import Sparse, vector_column
 
-pytestmark = pytest.mark.usefixtures("place")
-__all__ = ["name", "official", "place"]
+from .support import CONNECTOR, MARK, collection, make, page
 
+pytestmark = pytest.mark.usefixtures("place")
 COSINE = VectorField("cosine", dim=3, metric="cosine")
 HALVES = VectorField("halves", dim=3, metric="cosine", dtype="float16")
 BYTES = VectorField("bytes", dim=3, metric="cosine", dtype="uint8")
