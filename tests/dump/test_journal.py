@@ -16,7 +16,7 @@ from vecport.errors import IntegrityError
 
 RUN = Run(
     fingerprint={"place": "memory:x", "cut": [10, 20]}, collection=COLLECTION, native=COLLECTION, passport=None,
-    token={"snapshot": 1}, partitions=[{"from": None, "to": ["", "é"]}], count_before=60, dump_id="d",
+    token={"snapshot": 1}, partitions=3, count_before=60, dump_id="d",
     created_at="2026-01-02T03:04:05Z", epochs=2, source={"system": "memory"},
 )  # fmt: skip
 

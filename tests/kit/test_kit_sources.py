@@ -70,7 +70,7 @@ class Listed(ListThenFetch[list[str]]):
 
 def test_a_listed_partition_gives_each_record_once_in_its_own_order_for_any_page_size() -> None:
     source = Listed([f"r{i}" for i in (5, 3, 9, 1, 7, 2, 8)])
-    parts = source.partitions(4, {})
+    parts = list(source.partitions(4, {}))
     assert [len(ids_of(list(source.scan(part, None, 2)))) for part in parts] == [4, 3]
     for rows in (1, 2, 3, 100):
         pages = [page for part in parts for page in source.scan(part, None, rows)]
@@ -190,7 +190,7 @@ class _Counted(Ready[Rows[int]]):
 def test_ranges_give_each_record_once_and_lose_none_at_their_edges(says_next: bool, rows: int) -> None:
     source = Ranged([0, 1, 2, 9, 10, 11, 50, 98, 99], says_next=says_next)
     for target in (1, 2, 4, 100):
-        parts = source.partitions(target, {})
+        parts = list(source.partitions(target, {}))
         pages = [list(source.scan(part, None, rows)) for part in parts]
         assert [id for part in pages for id in ids_of(part)] == list(map(str, source.there))
         assert all(len(ids_of(part)) <= target for part in pages)

@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -243,12 +243,12 @@ class MemorySource(Source):
             raise Unavailable(f"the snapshot of {self._name!r} is gone", why="the session that made it has ended")
         self._snapshot = held
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         if self._snapshot is None:
             self.attach(token)
         keys, _ = self._keys()
         cuts = [list(keys[i]) for i in range(target_rows, len(keys), max(1, target_rows))]
-        return [{"from": a, "to": b} for a, b in zip([None, *cuts], [*cuts, None], strict=True)]
+        yield from ({"from": a, "to": b} for a, b in pairwise([None, *cuts, None]))
 
     def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
         f, page, last, before = self._faults, 0, _key(cursor), None

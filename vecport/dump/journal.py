@@ -1,7 +1,8 @@
 """The journal of an unfinished dump: small files in ``.vecport/``, each written whole, one writer each.
 
-``export.json`` names the run (fingerprint, schema, snapshot token, partitions); ``shards/part-P-S.json`` follows each
-durable shard and holds its manifest entry and where the partition goes on. Nothing is ever appended to or rewritten by
+``export.json`` names the run (fingerprint, schema, snapshot token, number of partitions), ``partitions/`` has the
+partitions (``dump.partitions``); ``shards/part-P-S.json`` follows each durable shard and holds its manifest entry and
+where the partition goes on. Nothing is ever appended to or rewritten by
 two workers, so a kill leaves either the old state or the new one.
 """
 
@@ -17,6 +18,7 @@ from ..errors import IntegrityError
 from ..model.collection import Collection, collection_from_json, collection_to_json
 from .layout import SHARD, WORK
 from .manifest import ShardEntry, strict_json
+from .partitions import PartitionFiles
 from .store import LocalStore, Store
 
 _EXPORT = f"{WORK}/export.json"
@@ -36,7 +38,7 @@ class Run:
         native: the schema that the connector described, before a passport was applied.
         passport: the passport found, or None.
         token: the snapshot token.
-        partitions: in order.
+        partitions: how many there are; ``Journal.partitions`` has them.
         count_before: records at the start, None when unknown.
         dump_id, created_at: of the dump.
         epochs: how many snapshots the rows come from.
@@ -48,7 +50,7 @@ class Run:
     native: Collection
     passport: Mapping[str, Any] | None
     token: Any
-    partitions: list[Any]
+    partitions: int
     count_before: int | None
     dump_id: str
     created_at: str
@@ -101,6 +103,10 @@ class Journal:
         }
         self._store.put(_EXPORT, json.dumps(data).encode())
 
+    def partitions(self, dump_id: str) -> PartitionFiles:
+        """The files of the partitions; they are written before ``begin``."""
+        return PartitionFiles(self._store, dump_id)
+
     def run(self) -> Run | None:
         """The recorded run, None when there is none."""
         if not self._store.exists(_EXPORT):
@@ -113,7 +119,7 @@ class Journal:
                 native=collection_from_json(data["native"]),
                 passport=data["passport"],
                 token=data["token"],
-                partitions=data["partitions"],
+                partitions=int(data["partitions"]),
                 count_before=data["count_before"],
                 dump_id=data["dump_id"],
                 created_at=data["created_at"],

@@ -6,7 +6,7 @@ import datetime
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -269,7 +269,7 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
     if job.on_error == "fail" and (known := _rejects(durable, [])):
         raise rejects.refusal(known, job.source.text)
     resumed = sum(d.entry.rows for items in durable.values() for d in items)
-    results = _read(job, session, run, durable, cut)
+    results = _read(job, session, journal, run, durable, cut)
     manifest = _reconcile(job, session, run, durable, results)
     job.progress.phase("publish")
     published = publish(job.store, manifest)
@@ -354,15 +354,17 @@ def _begin(
     token = session.snapshot()
     session.attach(token)
     count = count_of(session)
+    files = journal.partitions(dump_id := str(uuid.uuid4()))
+    partitions = files.write(session.partitions(cut.shard_rows, token), job.stop.check)
     run = Run(
         fingerprint=fingerprint,
         collection=collection,
         native=description.collection,
         passport=dict(description.passport) if restored and description.passport is not None else None,
         token=token,
-        partitions=session.partitions(cut.shard_rows, token),
+        partitions=partitions,
         count_before=count,
-        dump_id=str(uuid.uuid4()),
+        dump_id=dump_id,
         created_at=_now(),
         source={"system": job.source.connector, "version": description.version, "collection": job.source.collection},
     )
@@ -370,23 +372,20 @@ def _begin(
     return run
 
 
-def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durable]], cut: Cut) -> list[Result]:
+def _read(
+    job: _Export, session: Source, journal: Journal, run: Run, durable: dict[int, list[Durable]], cut: Cut
+) -> list[Result]:
     total = run.count_before if job.limit is None else min(job.limit, run.count_before or job.limit)
     job.progress.phase("read", total)
     job.progress.advance(sum(d.entry.rows for items in durable.values() for d in items))
-    tasks = [
-        _task(job, run, number, durable.get(number, []), cut)
-        for number in range(len(run.partitions))
-        if not (durable.get(number) and durable[number][-1].done)
-    ]
     results: list[Result] = []
     known = len({(r.namespace, r.id) for r in _rejects(durable, [])})
     if job.limit is not None:
+        tasks = _tasks(job, session, journal, run, durable, cut, 1)
         return _read_limited(job, session, tasks, durable, known)
-    executors = _executors(job, session, run, len(tasks))
-    for task in tasks:
-        task["page_rows"] = _page_rows(job, session, run.collection, len(executors))
-        task["source"] = job.source.shared(len(executors)).to_json()
+    finished = sum(1 for items in durable.values() if items and items[-1].done)
+    executors = _executors(job, session, run, run.partitions - finished)
+    tasks = _tasks(job, session, journal, run, durable, cut, len(executors))
     try:
         run_tasks(
             tasks,
@@ -408,7 +407,7 @@ def _take(job: _Export, results: list[Result], result: Result, known: int) -> No
 
 
 def _read_limited(
-    job: _Export, session: Source, tasks: list[Task], durable: dict[int, list[Durable]], known: int
+    job: _Export, session: Source, tasks: Iterator[Task], durable: dict[int, list[Durable]], known: int
 ) -> list[Result]:
     """Partitions one after another, until the limit is reached."""
     assert job.limit is not None
@@ -418,19 +417,35 @@ def _read_limited(
     for task in tasks:
         if left <= 0:
             break
-        task["limit"], task["page_rows"] = left, _page_rows(job, session, session.describe().collection, 1)
+        task["limit"] = left
         result = runner.run(task, job.progress, job.stop)
         left -= result["rows"]
         _take(job, results, {"task": task["number"], **result}, known)
     return results
 
 
-def _task(job: _Export, run: Run, number: int, done: list[Durable], cut: Cut) -> Task:
+def _tasks(
+    job: _Export, session: Source, journal: Journal, run: Run, durable: dict[int, list[Durable]], cut: Cut,
+    workers: int,
+) -> Iterator[Task]:  # fmt: skip
+    """What is left to read, one task a partition; made as they are asked for, so that no run holds all of them."""
+    source, page_rows = job.source.shared(workers), _page_rows(job, session, run.collection, workers)
+    for number, partition in enumerate(journal.partitions(run.dump_id).read(run.partitions)):
+        done = durable.get(number, [])
+        if not (done and done[-1].done):
+            yield _task(job, run, number, partition, done, cut, source, page_rows)
+
+
+def _task(
+    job: _Export, run: Run, number: int, partition: Any, done: list[Durable], cut: Cut, source: Endpoint,
+    page_rows: int,
+) -> Task:  # fmt: skip
     last = done[-1] if done else None
     return {
-        "kind": "export", "source": job.source.to_json(), "selection": job.selection.to_json(), "dump": job.store.url,
+        "kind": "export", "source": source.to_json(), "page_rows": page_rows,
+        "selection": job.selection.to_json(), "dump": job.store.url,
         "collection": collection_to_json(run.collection), "native": collection_to_json(run.native),
-        "passport": run.passport, "token": run.token, "number": number, "partition": run.partitions[number],
+        "passport": run.passport, "token": run.token, "number": number, "partition": partition,
         "sequence": len(done), "resume": last.cursor if last else None, "cut": [cut.group_rows, cut.shard_rows],
         "profile": job.profile, "limit": None, "on_error": job.on_error,
     }  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..connectors import registry
 from ..connectors.contract import Description, Selection, Source
 from ..dump.dump import open_dump
-from ..dump.layout import MANIFEST, cut_for, row_bytes
+from ..dump.layout import MANIFEST, row_bytes
 from ..dump.store import open_store
 from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
@@ -176,10 +176,17 @@ def _sample(session: Source, description: Description) -> tuple[Collection, pa.R
     token = session.snapshot()
     session.attach(token)
     rows = min(SAMPLE, session.capabilities.page_rows)
-    for part in session.partitions(cut_for(collection).shard_rows, token):
-        for page in session.scan(part, None, rows):
-            return collection, restorer.apply(page.batch) if restorer else page.batch
-    return collection, None
+    # Of partitions that are small the first is listed soonest; no more of them are asked for than hold the sample.
+    pages = (page.batch for part in session.partitions(SAMPLE, token) for page in session.scan(part, None, rows))
+    taken: list[pa.RecordBatch] = []
+    for batch in pages:
+        taken.append(batch)
+        if sum(b.num_rows for b in taken) >= SAMPLE:
+            break
+    if not any(b.num_rows for b in taken):
+        return collection, None
+    sample = pa.Table.from_batches(taken).slice(0, SAMPLE).combine_chunks().to_batches()[0]
+    return collection, restorer.apply(sample) if restorer else sample
 
 
 def _record_bytes(collection: Collection, sample: pa.RecordBatch | None) -> tuple[int, str]:

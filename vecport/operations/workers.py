@@ -8,11 +8,10 @@ ends it at once.
 from __future__ import annotations
 
 import json
-import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from .. import errors
@@ -127,7 +126,7 @@ class ProcessExecutor:
 
 
 def run_tasks(
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     executors: Sequence[Executor],
     progress: Progress,
     stop: Stop,
@@ -136,7 +135,7 @@ def run_tasks(
     """Run all tasks on the executors; the first error stops the others and is raised.
 
     Args:
-        tasks: in the order in which they should begin.
+        tasks: in the order in which they should begin; each is asked for when an executor is free.
         executors: one runs in the calling thread, several in a thread each.
         on_result: called in the order of completion, never at the same time.
     """
@@ -145,20 +144,21 @@ def run_tasks(
             stop.check()
             on_result(task, executors[0].run(task, progress, stop))
         return
-    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
+    waiting = iter(tasks)
     failures: list[BaseException] = []
-    lock = threading.Lock()
+    lock, taking = threading.Lock(), threading.Lock()
     halt = Stop()
+
+    def take() -> Task | None:
+        with taking:
+            return next(waiting, None)
 
     def work(executor: Executor) -> None:
         while not (failures or stop.is_set()):
             try:
-                task = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
+                task = take()
+                if task is None:
+                    return
                 result = executor.run(task, progress, _Either(stop, halt))
                 with lock:
                     on_result(task, result)

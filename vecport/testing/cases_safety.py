@@ -105,7 +105,7 @@ class Safety:
             source = bench.source(made.name, collection=made)
             token = source.snapshot()
             source.attach(token)
-            next(iter(source.scan(source.partitions(EVERYTHING, token)[0], None, 2)))
+            next(iter(source.scan(next(source.partitions(EVERYTHING, token)), None, 2)))
             source.close()
             source.close()
             bench.source(made.name, collection=made).close()
@@ -149,7 +149,7 @@ def _provoke(bench: Bench, place: Place, name: str) -> Iterator[str]:
             yield f"{source!r} {source.describe()!r}"
             token = source.snapshot()
             source.attach(token)
-            partitions = source.partitions(10, token)
+            partitions = list(source.partitions(10, token))
             yield f"{token!r} {partitions!r}"
             yield from (repr(p.cursor) for p in source.scan(partitions[0], None, 10))
         except VecportError as e:

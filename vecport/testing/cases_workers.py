@@ -41,7 +41,7 @@ class Workers:
         made = bench.filled(30)
         place, path = bench.reading_place(made.name, made), connector_path(bench.connector)
         with bench.reading(made) as (source, token, described):
-            parts = source.partitions(15, token)
+            parts = list(source.partitions(15, token))
             wanted = [page for part in parts for page in source.scan(part, None, 7)]
             got = [
                 page

@@ -104,7 +104,7 @@ def test_a_snapshot_outlives_a_killed_process(filled: Path) -> None:
             "from vecport.connectors.chroma import ChromaConnector\n"
             "s = ChromaConnector().open_source(address.parse('chroma:' + sys.argv[1]), 'docs', Selection())\n"
             "t = s.snapshot()\n"
-            "print(json.dumps([t, s.partitions(600, t)]), flush=True)\n"
+            "print(json.dumps([t, list(s.partitions(600, t))]), flush=True)\n"
             "os.kill(os.getpid(), 9)",
             str(filled),
         ],

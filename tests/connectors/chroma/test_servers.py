@@ -108,7 +108,7 @@ def test_a_server_that_is_down(server: ChromaEngine) -> None:
         load(engine.address, batch_of(collection, ["a"]), collection)
         target, session = open_target(engine.address), open_source(engine.address)
         target.attach(TargetPlan(collection, 1))
-        partition = session.partitions(10, session.snapshot())[0]
+        partition = next(session.partitions(10, session.snapshot()))
         engine.stop()
         for call in (
             target.count,

@@ -82,7 +82,7 @@ def pages(
     with source(table, where, **options) as reading:
         described = reading.describe()
         token = reading.snapshot()
-        parts = reading.partitions(target_rows, token)
+        parts = list(reading.partitions(target_rows, token))
         batches = [page.batch for part in parts for page in reading.scan(part, None, page_rows)]
         assert sum(batch.num_rows for batch in batches) == described.count == reading.count()
     return described.collection, batches

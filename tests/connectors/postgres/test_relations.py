@@ -27,7 +27,7 @@ def test_a_partitioned_table_is_read_over_its_leaves(target_rows: int, page_rows
     assert all(json.loads(row["metadata"])["n"] == int(row["id"]) for row in records(found))
     with source(table) as reading:
         token = reading.snapshot()
-        ranges = reading.partitions(300, token)
+        ranges = list(reading.partitions(300, token))
         assert {part["part"] for part in ranges} == {0, 1, 2}
         assert len(ranges) > 8
         assert sorted(row["id"] for row in records([reading.fetch([("", "5"), ("", "2999")])])) == ["2999", "5"]
@@ -60,7 +60,7 @@ def test_a_role_that_may_read_the_whole_alone_reads_it_in_one_part() -> None:
     place = replace(server_place(), user=role)
     with source(table, place=place) as reading:
         token = reading.snapshot()
-        parts = reading.partitions(10, token)
+        parts = list(reading.partitions(10, token))
         assert len(parts) == 1
         assert sum(page.batch.num_rows for page in reading.scan(parts[0], None, 7)) == 100
 
@@ -81,7 +81,7 @@ def test_views_are_read_in_one_part_inside_the_snapshot() -> None:
         assert any(note.startswith("this is a view;") for note in found.notes)
         token = reading.snapshot()
         run(f"DELETE FROM {table} WHERE id % 2 = 0")
-        parts = reading.partitions(10, token)
+        parts = list(reading.partitions(10, token))
         seen = [page.batch for part in parts for page in reading.scan(part, None, 7)]
         assert len(parts) == 1
     assert sorted(int(row["id"]) for row in records(seen)) == list(range(1, 201))

@@ -47,7 +47,7 @@ def test_a_scan_under_writes_equals_the_snapshot_exactly(parts: int) -> None:
     writers = [threading.Thread(target=_write, args=(table, seed, rows)) for seed in (1, 2)]
     with source(table) as coordinator:
         token = coordinator.snapshot()
-        ranges = coordinator.partitions(-(-rows // parts), token)
+        ranges = list(coordinator.partitions(-(-rows // parts), token))
         assert len(ranges) == parts
         for writer in writers:
             writer.start()
@@ -75,8 +75,8 @@ def test_ranges_of_pages_are_disjoint_and_complete(target_rows: int) -> None:
     run(f"DELETE FROM {table} WHERE id % 3 = 0", f"VACUUM {table}", f"UPDATE {table} SET n = 0 WHERE id % 5 = 0")
     with source(table) as reading:
         token = reading.snapshot()
-        ranges = reading.partitions(target_rows, token)
-        assert ranges == reading.partitions(target_rows, json.loads(json.dumps(token)))
+        ranges = list(reading.partitions(target_rows, token))
+        assert ranges == list(reading.partitions(target_rows, json.loads(json.dumps(token))))
         assert ranges[0]["from"] == 0
         assert ranges[-1]["to"] is None
         assert [r["to"] for r in ranges[:-1]] == [r["from"] for r in ranges[1:]]
@@ -113,7 +113,7 @@ def test_ranges_are_read_by_tid_range_scans() -> None:
     table = filled(3_000)
     with source(table) as reading:
         token = reading.snapshot()
-        part = reading.partitions(500, token)[2]
+        part = list(reading.partitions(500, token))[2]
         list(reading.scan(part, None, 100))
     condition = f"ctid >= '({part['from']},0)' AND ctid < '({part['to']},0)'"
     plan = run(f"EXPLAIN SELECT * FROM ONLY {table} WHERE {condition}")

@@ -50,7 +50,7 @@ def test_local_folder_is_copied_and_left_byte_for_byte(tmp_path: Path, monkeypat
         rows = [row for p in session.scan({}, None, 2) for row in p.batch.to_pylist()]
         assert sum(map(len, session.keys())) == 4
         assert session.fetch([("", "3"), ("", "5")]).column("id").to_pylist() == ["3"]
-        parts = session.partitions(1, {})
+        parts = list(session.partitions(1, {}))
         assert [ids_of(list(session.scan(p, None, 9))) for p in parts] == [[row["id"]] for row in rows]
     assert [row["id"] for row in rows] == ["0", "3", "18446744073709551615", UUIDS[2]]
     assert [row["vector"] for row in rows] == [[0, 0.5], [3, 0.5], [float(2**64), 0.5], None]

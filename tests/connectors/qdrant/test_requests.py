@@ -56,7 +56,7 @@ def test_requests_keep_to_the_limits_of_strict_mode_while_it_is_on(
         assert len(ids_of(list(session.scan({}, None, 1000)))) == 40
         assert sum(map(len, session.keys())) == 40
         session._backend.slices = False
-        parts = session.partitions(10, {})
+        parts = list(session.partitions(10, {}))
         assert len(parts) == 4
         assert sum(len(ids_of(list(session.scan(part, None, 1000)))) for part in parts) == 40
     limits = {request.limit for request in of(sent, pb.ScrollPoints)}

@@ -31,7 +31,7 @@ def test_page_size_changes_neither_rows_nor_order(place: Place, mixed: Collectio
 
 def test_scan_goes_on_behind_every_cursor(place: Place, mixed: Collection) -> None:
     with source(place, mixed.name) as session:
-        partition = session.partitions(250, {})[1]
+        partition = list(session.partitions(250, {}))[1]
         pages = list(session.scan(partition, None, 23))
         everything = ids_of(pages)
         seen = 0
@@ -66,8 +66,8 @@ def test_partitions_are_disjoint_and_complete(
     with source(place, mixed.name) as session:
         session._backend.slices = kind != "ranges"
         for rows in (1, 30, 100, 250, 499):
-            partitions = json.loads(json.dumps(session.partitions(rows, {})))
-            assert partitions == session.partitions(rows, {})
+            partitions = json.loads(json.dumps(list(session.partitions(rows, {}))))
+            assert partitions == list(session.partitions(rows, {}))
             if kind == "sampled ranges":
                 assert 0.3 < len(partitions) / (500 / rows) < 3
             else:
@@ -79,7 +79,7 @@ def test_partitions_are_disjoint_and_complete(
             assert all(part == ordered(part) for part in found)
             assert list(itertools.chain(*found)) == ordered(mixed_ids(500)) or kind == "slices"
             assert sorted(itertools.chain(*found)) == sorted(mixed_ids(500))
-        assert session.partitions(500, {}) == [{}]
+        assert list(session.partitions(500, {})) == [{}]
 
 
 @pytest.mark.parametrize("kind", ["slices", "ranges"])
@@ -174,7 +174,7 @@ def test_keys_fetch_count_and_where(place: Place, mixed: Collection) -> None:
         fetched = pa.Table.from_batches([session.fetch([("", i) for i in ids])])
         assert fetched.sort_by("id").equals(everything.sort_by("id"))
     with source(place, mixed.name, where) as session:
-        parts = session.partitions(60, {})
+        parts = list(session.partitions(60, {}))
         assert (session.count(), len(parts)) == (249, 5)
         found = [row for p in parts for page in session.scan(p, None, 50) for row in page.batch.to_pylist()]
         assert len(found) == 249 == len({row["id"] for row in found})

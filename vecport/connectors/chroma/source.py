@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -100,13 +100,12 @@ class ChromaSource(Source):
             return ""
         return "Chroma cannot count by a value of metadata or a part of the id without giving every record away"
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         self.attach(token)
-        ids, parts = self._ids(), list[Json]()
+        ids = self._ids()
         while part := list(islice(ids, max(1, target_rows))):
-            # The text of the list: a million strings would take four times as much for the whole export.
-            parts.append({"ids": orjson.dumps(part).decode()})
-        return parts
+            # The text of the list: as strings it would take four times as much in a worker.
+            yield {"ids": orjson.dumps(part).decode()}
 
     def keys(self) -> Iterator[pa.RecordBatch]:
         ids = self._ids()
@@ -312,14 +311,13 @@ class ChromaServerSource(ChromaSource):
         finds that id. A record that was deleted and added again stands at the end and can mislead that search, so
         after such a step the listing is made once more, and what both found counts.
         """
-        seen: dict[str, None] = {}
+        seen: set[str] = set()
         for _ in range(_LISTINGS):
-            if not self._list_once(seen):
+            if not (yield from self._list_once(seen)):
                 break
-        return iter(seen)
 
-    def _list_once(self, seen: dict[str, None]) -> bool:
-        """Add all ids to ``seen``; return whether the listing had to step back."""
+    def _list_once(self, seen: set[str]) -> Generator[str, None, bool]:
+        """Yield the ids that are not in ``seen`` and add them; return whether the listing had to step back."""
         size = clients.CLOUD_ROWS if clients.is_cloud(self._place) else _LIST_PAGE
         moved, offset, last = False, 0, None
         while True:
@@ -329,7 +327,9 @@ class ChromaServerSource(ChromaSource):
                 if last not in ids and offset:
                     offset = max(0, offset - size // 2)
                     continue
-            seen.update(dict.fromkeys(ids))
+            new = [id for id in dict.fromkeys(ids) if id not in seen]
+            seen.update(new)
+            yield from new
             if len(ids) <= 1:
                 return moved
             last = ids[-1]
@@ -408,8 +408,11 @@ class ChromaFolderSource(ChromaSource):
             copy.release()
 
     def _ids(self) -> Iterator[str]:
-        ids: list[str] = self._get(where=self._where, include=[])["ids"]
-        return iter(ids)
+        offset, size = 0, self.capabilities.page_rows
+        # The copy stands still, so that pages follow each other; the first is small for those who want a few records.
+        while ids := list[str](self._get(where=self._where, include=[], limit=size, offset=offset)["ids"]):
+            yield from ids
+            offset, size = offset + len(ids), _LIST_PAGE
 
 
 def _parse_where(selection: Selection) -> dict[str, Any] | None:

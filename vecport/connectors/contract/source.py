@@ -93,11 +93,12 @@ class Source(ABC):
         return not self.capabilities.snapshot
 
     @abstractmethod
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
-        """Cut the collection into partitions of about ``target_rows`` records.
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
+        """Cut the collection into partitions of about ``target_rows`` records, and give them one by one.
 
         The cut depends on the collection and ``target_rows``, never on workers. An empty collection has one
-        partition or none.
+        partition or none. The pipeline writes them to files as they come: nothing needs to hold them all, and whoever
+        wants a few records takes the first and asks for no more.
         """
 
     def attach(self, token: Json) -> None:

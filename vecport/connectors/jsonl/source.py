@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,10 +62,10 @@ class JsonlSource(Source):
         self._input.join(token["path"], token["stamp"])
         self._collection = collection_from_json(token["collection"])
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
-        starts = self._surveyed().starts(target_rows)
-        ends = [s.offset for s in starts[1:]] + [self._input.size]
-        return [{**s.to_json(), "end": end} for s, end in zip(starts, ends, strict=True)]
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
+        for start, behind in pairwise(chain(self._surveyed().starts(target_rows), [None])):
+            assert start is not None
+            yield {**start.to_json(), "end": self._input.size if behind is None else behind.offset}
 
     def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
         if self._collection is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -115,11 +115,11 @@ class Survey:
     source: Input
     by_namespace: Mapping[str, int] | None
 
-    def starts(self, target_rows: int) -> list[Start]:
-        """Where partitions of ``target_rows`` records begin."""
+    def starts(self, target_rows: int) -> Iterator[Start]:
+        """Yield where partitions of ``target_rows`` records begin."""
         known = [c.row for c in self.checkpoints]
         rows = range(0, max(1, self.rows), max(1, target_rows))
-        return [self._start(row, self.checkpoints[bisect_right(known, row) - 1]) for row in rows]
+        yield from (self._start(row, self.checkpoints[bisect_right(known, row) - 1]) for row in rows)
 
     def _start(self, row: int, before: Start) -> Start:
         if before.row == row:

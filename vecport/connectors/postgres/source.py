@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import IntegrityError, Unavailable, UsageError
@@ -133,26 +134,24 @@ class PostgresSource(Source):
             finally:
                 connection.close()
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         """Cut the parts of the table into equal ranges of pages.
 
-        Returns:
+        Yields:
             ``{"part": number, "from": page, "to": page or None}``, the last one of each part open; one range for a
             part without places.
         """
         rows, pages = self.count(), token["pages"]
         if not rows:
-            return []
+            return
         whole = sum(count or 0 for count in pages)
         wanted = -(-rows // max(1, target_rows))
-        out: list[Json] = []
         for part, count in enumerate(pages):
             if count == 0 and len(pages) > 1:
                 continue
             n = max(1, min(-(-wanted * (count or 0) // max(1, whole)), count or 0))
             edges = [i * (count or 0) // n for i in range(n)]
-            out += [{"part": part, "from": a, "to": b} for a, b in zip(edges, [*edges[1:], None], strict=True)]
-        return out
+            yield from ({"part": part, "from": a, "to": b} for a, b in pairwise([*edges, None]))
 
     def attach(self, token: Json) -> None:
         """Join the coordinator's snapshot; the coordinator itself has it already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import pyarrow as pa
@@ -160,21 +160,22 @@ class QdrantSource(Source):
 
     # -- partitions ----------------------------------------------------------------------------
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         """Cut the collection by slices of the id space, or by ranges of ids.
 
-        Returns:
+        Yields:
             ``{}`` for everything, ``{"total": n, "index": i}``, or ``{"from": id or None, "to": id or None}`` with
             the first id of the range and the first one behind it.
         """
         target_rows = max(1, target_rows)
         parts = -(-self.count() // target_rows)
         if parts < 2:
-            return [{}]
-        if self._backend.slices and parts <= MAX_SLICES:
-            return [{"total": parts, "index": i} for i in range(parts)]
-        edges = [None, *self._edges(target_rows), None]
-        return [{"from": low, "to": high} for low, high in pairwise(edges)]
+            yield {}
+        elif self._backend.slices and parts <= MAX_SLICES:
+            yield from ({"total": parts, "index": i} for i in range(parts))
+        else:
+            edges = chain([None], self._edges(target_rows), [None])
+            yield from ({"from": low, "to": high} for low, high in pairwise(edges))
 
     def _edges(self, target_rows: int) -> Iterator[str]:
         """Keys that cut the collection into ranges of about ``target_rows`` records, always the same ones.
