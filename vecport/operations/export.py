@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from .. import __version__
@@ -25,12 +26,13 @@ from ..dump.store import Store, open_store
 from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
 from . import rejects, repeats
-from .export_task import Runner, restorer_for
+from .export_task import Runner, export_partition, reads, restorer_for
 from .like import described_like
 from .progress import Progress, Silent, Stop
 from .reconcile import Drift, check_live, check_snapshot, count_of
-from .sessions import Endpoint, endpoint
-from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
+from .sessions import Endpoint, EndpointRef, Endpoints, endpoint
+from .tasks import ExportTask, PartitionDone, heard
+from .workers import Executor, InlineExecutor, ProcessExecutor, run_tasks
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 #: Copies of a page and a row group that are alive at once in one worker.
@@ -374,62 +376,60 @@ def _begin(
 
 def _read(
     job: _Export, session: Source, journal: Journal, run: Run, durable: dict[int, list[Durable]], cut: Cut
-) -> list[Result]:
+) -> list[PartitionDone]:
     total = run.count_before if job.limit is None else min(job.limit, run.count_before or job.limit)
     job.progress.phase("read", total)
     job.progress.advance(sum(d.entry.rows for items in durable.values() for d in items))
-    results: list[Result] = []
+    results: list[PartitionDone] = []
     known = len({(r.namespace, r.id) for r in _rejects(durable, [])})
     if job.limit is not None:
-        tasks = _tasks(job, session, journal, run, durable, cut, 1)
+        endpoints = Endpoints()
+        tasks = _tasks(job, session, journal, run, durable, cut, 1, endpoints.refer(job.source))
         return _read_limited(job, session, tasks, durable, known)
     finished = sum(1 for items in durable.values() if items and items[-1].done)
-    executors = _executors(job, session, run, run.partitions - finished)
-    tasks = _tasks(job, session, journal, run, durable, cut, len(executors))
+    endpoints = Endpoints()
+    workers, kind = _workers(job, session, run, run.partitions - finished)
+    source = endpoints.refer(job.source.shared(workers))
+    executors = _executors(job, session, run, workers, kind, endpoints, source)
+    tasks = _tasks(job, session, journal, run, durable, cut, workers, source)
+    emit = heard(job.progress)
     try:
-        run_tasks(
-            tasks,
-            executors,
-            job.progress,
-            job.stop,
-            lambda task, result: _take(job, results, {"task": task["number"], **result}, known),
-        )
+        run_tasks(tasks, executors, emit, job.stop, lambda _, result: _take(job, results, result, known))
     finally:
         for e in executors:
             e.close()
     return results
 
 
-def _take(job: _Export, results: list[Result], result: Result, known: int) -> None:
+def _take(job: _Export, results: list[PartitionDone], result: PartitionDone, known: int) -> None:
     """Keep a partition's result, as long as all of them together have no more rejects than may be held."""
     results.append(result)
-    rejects.check_count(known + sum(len(r["rejected"]) for r in results), job.source.text)
+    rejects.check_count(known + sum(len(r.rejected) for r in results), job.source.text)
 
 
 def _read_limited(
-    job: _Export, session: Source, tasks: Iterator[Task], durable: dict[int, list[Durable]], known: int
-) -> list[Result]:
+    job: _Export, session: Source, tasks: Iterator[ExportTask], durable: dict[int, list[Durable]], known: int
+) -> list[PartitionDone]:
     """Partitions one after another, until the limit is reached."""
     assert job.limit is not None
     left = job.limit - sum(d.entry.rows for items in durable.values() for d in items)
-    results: list[Result] = []
-    runner = Runner(session)
+    results: list[PartitionDone] = []
     for task in tasks:
         if left <= 0:
             break
-        task["limit"] = left
-        result = runner.run(task, job.progress, job.stop)
-        left -= result["rows"]
-        _take(job, results, {"task": task["number"], **result}, known)
+        limited = msgspec.structs.replace(task, limit=left)
+        result = export_partition(limited, session, job.store, heard(job.progress), job.stop)
+        left -= result.rows
+        _take(job, results, result, known)
     return results
 
 
 def _tasks(
     job: _Export, session: Source, journal: Journal, run: Run, durable: dict[int, list[Durable]], cut: Cut,
-    workers: int,
-) -> Iterator[Task]:  # fmt: skip
+    workers: int, source: EndpointRef,
+) -> Iterator[ExportTask]:  # fmt: skip
     """What is left to read, one task a partition; made as they are asked for, so that no run holds all of them."""
-    source, page_rows = job.source.shared(workers), _page_rows(job, session, run.collection, workers)
+    page_rows = _page_rows(job, session, run.collection, workers)
     for number, partition in enumerate(journal.partitions(run.dump_id).read(run.partitions)):
         done = durable.get(number, [])
         if not (done and done[-1].done):
@@ -437,32 +437,37 @@ def _tasks(
 
 
 def _task(
-    job: _Export, run: Run, number: int, partition: Any, done: list[Durable], cut: Cut, source: Endpoint,
+    job: _Export, run: Run, number: int, partition: Any, done: list[Durable], cut: Cut, source: EndpointRef,
     page_rows: int,
-) -> Task:  # fmt: skip
-    last = done[-1] if done else None
-    return {
-        "kind": "export", "source": source.to_json(), "page_rows": page_rows,
-        "selection": job.selection.to_json(), "dump": job.store.url,
-        "collection": collection_to_json(run.collection), "native": collection_to_json(run.native),
-        "passport": run.passport, "token": run.token, "number": number, "partition": partition,
-        "sequence": len(done), "resume": last.cursor if last else None, "cut": [cut.group_rows, cut.shard_rows],
-        "profile": job.profile, "limit": None, "on_error": job.on_error,
-    }  # fmt: skip
+) -> ExportTask:  # fmt: skip
+    return ExportTask(
+        source=source, selection=job.selection, token=run.token, dump=job.store.url,
+        collection=collection_to_json(run.collection), native=collection_to_json(run.native),
+        passport=None if run.passport is None else dict(run.passport), number=number, partition=partition,
+        sequence=len(done), resume=done[-1].cursor if done else None, cut=cut, encodings=job.profile,
+        page_rows=page_rows, on_error=job.on_error,
+    )  # fmt: skip
 
 
-def _executors(job: _Export, session: Source, run: Run, tasks: int) -> list[Executor]:
-    """As many as there is work for and the source allows; the first choice is this thread and this session."""
+def _workers(job: _Export, session: Source, run: Run, tasks: int) -> tuple[int, str]:
+    """How many there are, as there is work for and the source allows, and of what kind."""
     small = (run.count_before or 0) * row_bytes(run.collection) < _SMALL_BYTES
     wanted = job.workers or (1 if small else min(4, os.cpu_count() or 1))
     count = max(1, min(wanted, tasks))
     kind = session.capabilities.concurrency
-    if count == 1 or kind == "handle":
-        return [InlineExecutor(Runner(session).run)]
+    return (1, "handle") if count == 1 or kind == "handle" else (count, kind)
+
+
+def _executors(
+    job: _Export, session: Source, run: Run, workers: int, kind: str, endpoints: Endpoints, source: EndpointRef
+) -> list[Executor[ExportTask, PartitionDone]]:
+    """The first choice is this thread and this session."""
+    if kind == "handle":
+        return [InlineExecutor(Runner(endpoints, session, reads(source, job.selection, run.token)).run)]
     if kind == "threads":
-        runners = [Runner() for _ in range(count)]
+        runners = [Runner(endpoints) for _ in range(workers)]
         return [InlineExecutor(r.run, r.close) for r in runners]
-    return [ProcessExecutor() for _ in range(count)]
+    return [ProcessExecutor(endpoints, PartitionDone) for _ in range(workers)]
 
 
 def _page_rows(job: _Export, session: Source, collection: Collection, workers: int) -> int:
@@ -473,13 +478,13 @@ def _page_rows(job: _Export, session: Source, collection: Collection, workers: i
 
 
 def _reconcile(
-    job: _Export, session: Source, run: Run, durable: dict[int, list[Durable]], results: list[Result]
+    job: _Export, session: Source, run: Run, durable: dict[int, list[Durable]], results: list[PartitionDone]
 ) -> Manifest:
     job.progress.phase("check")
     entries = _entries(job, run, durable, results)
     live = not session.capabilities.snapshot or run.epochs > 1
     missing = sorted({(ns, i) for items in durable.values() for d in items for ns, i in d.missing}
-                     | {(k[0], k[1]) for r in results for k in r["missing"]})  # fmt: skip
+                     | {(k[0], k[1]) for r in results for k in r.missing})  # fmt: skip
     dropped = 0
     if not session.capabilities.keyless:
         entries, dropped = repeats.settle(
@@ -506,10 +511,10 @@ def _reconcile(
     )
 
 
-def _rejects(durable: dict[int, list[Durable]], results: list[Result]) -> list[Reject]:
+def _rejects(durable: dict[int, list[Durable]], results: list[PartitionDone]) -> list[Reject]:
     """Records that this run and those before it could not read; one can stand there twice."""
     found = [r for items in durable.values() for d in items for r in d.rejected]
-    return [Reject(*r) for r in (*found, *(r for result in results for r in result["rejected"]))]
+    return [Reject(*r) for r in (*found, *(r for result in results for r in result.rejected))]
 
 
 def _note_rejected(job: _Export, rejected: list[Reject]) -> None:
@@ -519,19 +524,21 @@ def _note_rejected(job: _Export, rejected: list[Reject]) -> None:
                  f" {first.reason}; {REJECTS} names them")  # fmt: skip
 
 
-def _note_restored(job: _Export, results: list[Result]) -> None:
-    stale, foreign = sum(r["stale"] for r in results), sum(r["foreign"] for r in results)
+def _note_restored(job: _Export, results: list[PartitionDone]) -> None:
+    stale, foreign = sum(r.stale for r in results), sum(r.foreign for r in results)
     if stale:
         job.note(f"{stale:,} values were edited in the database since they were imported: the edits were exported")
     if foreign:
         job.note(f"{foreign:,} records were added in the database by somebody else: their ids were taken as they are")
 
 
-def _entries(job: _Export, run: Run, durable: dict[int, list[Durable]], results: list[Result]) -> list[ShardEntry]:
+def _entries(
+    job: _Export, run: Run, durable: dict[int, list[Durable]], results: list[PartitionDone]
+) -> list[ShardEntry]:
     found = {d.entry.path: d.entry for items in durable.values() for d in items}
     for result in results:
-        for shard in result["shards"]:
-            entry = ShardEntry.from_json(shard["entry"])
+        for shard in result.shards:
+            entry = ShardEntry.from_json(shard)
             found[entry.path] = entry
     if not found:
         # An empty collection has one empty shard, so that any reader sees its columns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ import pyarrow as pa
 from ..connectors import registry
 from ..connectors.contract import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
-from ..dump.layout import Cut
 from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import Incomplete
@@ -20,9 +20,9 @@ from ..model.collection import Collection, collection_from_json
 from ..model.passport import Passport
 from ..model.restore import Restorer
 from . import rejects
-from .progress import Progress, Stop
-from .sessions import Endpoint
-from .workers import Result, Task
+from .progress import Stop
+from .sessions import EndpointRef, Endpoints
+from .tasks import Advanced, Emit, ExportTask, PartitionDone, Safe
 
 
 def restorer_for(native: Collection, passport: dict[str, Any] | None) -> Restorer | None:
@@ -35,25 +35,50 @@ def restorer_for(native: Collection, passport: dict[str, Any] | None) -> Restore
     return Restorer(p, native, target.capabilities.metadata)
 
 
+Read = tuple[str, str, str]
+
+
+def reads(source: EndpointRef, selection: Selection, token: Any) -> Read:
+    """What a session reads: two sessions of which this is equal give the same records."""
+    return source.name, json.dumps(selection.to_json()), json.dumps(token, sort_keys=True)
+
+
 class Runner:
-    """Runs export tasks, keeping one session and store for all tasks of the same export."""
+    """Runs export tasks, keeping one session for those that follow each other and read the same.
 
-    def __init__(self, source: Source | None = None) -> None:
-        self._source = source
-        self._key: Any = None
+    Args:
+        endpoints: that tasks may name.
+        lent: a session of the coordinator, for tasks that read what it does.
+        of: what that is.
+    """
 
-    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
-        """Run one task; see ``operations.export`` for its fields."""
-        if self._source is None or (self._key is not None and self._key != task["token"]):
-            source = Endpoint.from_json(task["source"]).open_source(Selection.from_json(task["selection"]), stop)
-            source.attach(task["token"])
-            self._source, self._key = source, task["token"]
-        return export_partition(task, self._source, open_store(task["dump"]), progress, stop)
+    def __init__(self, endpoints: Endpoints, lent: Source | None = None, of: Read | None = None) -> None:
+        self._endpoints, self._lent = endpoints, (lent, of)
+        self._own: Source | None = None
+        self._reads: Read | None = None
+
+    def run(self, task: ExportTask, emit: Emit, stop: Stop) -> PartitionDone:
+        """Run one task, in the session that reads what it names."""
+        return export_partition(task, self._session(task, stop), open_store(task.dump), emit, stop)
 
     def close(self) -> None:
-        """Close the session."""
-        if self._source is not None:
-            self._source.close()
+        """Close the session, unless it was lent."""
+        own, self._own, self._reads = self._own, None, None
+        if own is not None:
+            own.close()
+
+    def _session(self, task: ExportTask, stop: Stop) -> Source:
+        wanted = reads(task.source, task.selection, task.token)
+        lent, of = self._lent
+        if lent is not None and of == wanted:
+            return lent
+        if self._own is None or self._reads != wanted:
+            self.close()
+            source = self._endpoints.resolve(task.source).open_source(task.selection, stop)
+            self._own = source
+            source.attach(task.token)
+            self._reads = wanted
+        return self._own
 
 
 @dataclass(slots=True)
@@ -63,44 +88,40 @@ class _Unread:
     missing: list[tuple[str, str]] = field(default_factory=list)
     rejected: list[Reject] = field(default_factory=list)
 
-    def add(self, page: Page, task: Task) -> None:
+    def add(self, page: Page, task: ExportTask) -> None:
         """Take those of a page; raises ``IntegrityError`` where none may be left out."""
         self.missing.extend(page.missing)
         self.rejected.extend(page.rejected)
         if page.rejected:
-            where = Endpoint.from_json(task["source"]).text
-            if task["on_error"] == "fail":
-                raise rejects.refusal(self.rejected, where)
-            rejects.check_count(len(self.rejected), where)
+            if task.on_error == "fail":
+                raise rejects.refusal(self.rejected, task.source.text)
+            rejects.check_count(len(self.rejected), task.source.text)
 
     def so_far(self) -> _Unread:
         """What is known now, for a journal record that is written later."""
         return _Unread(list(self.missing), list(self.rejected))
 
 
-def export_partition(task: Task, source: Source, store: Store, progress: Progress, stop: Stop) -> Result:
+def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit, stop: Stop) -> PartitionDone:
     """Read a partition from its start or its resume point and write its shards.
-
-    Returns:
-        ``{"shards": [...], "rows": n, "stale": n, "foreign": n, "missing": [...], "rejected": [...]}``.
 
     Raises:
         IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``.
     """
-    collection = collection_from_json(task["collection"])
-    restorer = restorer_for(collection_from_json(task["native"]), task["passport"])
-    sink = _Sink(task, store, collection, progress)
-    resume = task["resume"] or {"cursor": None, "key": None}
+    collection = collection_from_json(task.collection)
+    restorer = restorer_for(collection_from_json(task.native), task.passport)
+    sink = _Sink(task, store, collection, emit)
+    resume = task.resume or {"cursor": None, "key": None}
     behind = tuple(resume["key"]) if resume["key"] else None
-    cursor, left = resume["cursor"], task["limit"]
+    cursor, left = resume["cursor"], task.limit
     unread = _Unread()
     try:
-        for page in source.scan(task["partition"], cursor, task["page_rows"]):
+        for page in source.scan(task.partition, cursor, task.page_rows):
             stop.check()
             unread.add(page, task)
             batch = page.batch
             if behind is not None:
-                batch, passed = source.behind(task["partition"], batch, behind)
+                batch, passed = source.behind(task.partition, batch, behind)
                 behind = None if passed else behind
             if left is not None:
                 batch = batch.slice(0, left)
@@ -109,7 +130,7 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
                 sink.add(
                     restorer.apply(batch) if restorer else batch, batch.select(["namespace", "id"]), cursor, unread
                 )
-                progress.advance(batch.num_rows)
+                emit(Advanced(batch.num_rows))
             cursor = _next_cursor(page, cursor)
             if left == 0:
                 break
@@ -119,14 +140,15 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
     finally:
         sink.close()
     stale, foreign = (restorer.stale, restorer.foreign) if restorer else (0, 0)
-    return {"shards": sink.written, "rows": sink.rows, "stale": stale, "foreign": foreign,
-            "missing": [list(k) for k in unread.missing],
-            "rejected": [[r.namespace, r.id, r.reason] for r in unread.rejected]}  # fmt: skip
+    return PartitionDone(
+        number=task.number, shards=tuple(sink.written), rows=sink.rows, stale=stale, foreign=foreign,
+        missing=tuple(unread.missing), rejected=tuple((r.namespace, r.id, r.reason) for r in unread.rejected),
+    )  # fmt: skip
 
 
-def _lost_place(task: Task, key: tuple[Any, ...]) -> Incomplete:
+def _lost_place(task: ExportTask, key: tuple[Any, ...]) -> Incomplete:
     return Incomplete(
-        f"partition {task['number']} cannot go on: the last durable record {key[1]!r} is no longer in the scan",
+        f"partition {task.number} cannot go on: the last durable record {key[1]!r} is no longer in the scan",
         "the source changed since the export was interrupted and its order has no way around that",
         "the shards that were finished are kept", "begin again: the same command with --overwrite",
     )  # fmt: skip
@@ -139,11 +161,11 @@ def _next_cursor(page: Page, cursor: Any) -> Any:
 class _Sink:
     """Cuts pages into row groups and shards by row count alone, and writes them in a thread of its own."""
 
-    def __init__(self, task: Task, store: Store, collection: Collection, progress: Progress) -> None:
-        self._cut = Cut(*task["cut"])
-        self._partition, self._sequence = task["number"], task["sequence"]
-        self._profile = task["profile"]
-        self._store, self._collection, self._progress = store, collection, progress
+    def __init__(self, task: ExportTask, store: Store, collection: Collection, emit: Emit) -> None:
+        self._cut = task.cut
+        self._partition, self._sequence = task.number, task.sequence
+        self._profile = task.encodings
+        self._store, self._collection, self._emit_event = store, collection, emit
         self._journal = Journal(store)
         self._pending: list[tuple[pa.RecordBatch, pa.RecordBatch, Any]] = []
         self._pending_rows = 0
@@ -151,7 +173,7 @@ class _Sink:
         self._shard_rows = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
         self._running: Future[None] | None = None
-        self._last: dict[str, Any] | None = task["resume"]
+        self._last: dict[str, Any] | None = task.resume
         #: How many missing and rejected records the journal names already.
         self._told = (0, 0)
         self.rows = 0
@@ -224,9 +246,9 @@ class _Sink:
         self._told = len(unread.missing), len(unread.rejected)
         found = tuple((r.namespace, r.id, r.reason) for r in rejected)
         self._journal.add(Durable(self._partition, self._sequence, entry, self._last, done, missing, found))
-        self.written.append({"sequence": self._sequence, "entry": entry.to_json()})
+        self.written.append(entry.to_json())
         self._sequence += 1
-        self._progress.durable(f"{entry.path} ({entry.rows:,} records)")
+        self._emit_event(Safe(f"{entry.path} ({entry.rows:,} records)"))
 
 
 def _contiguous(parts: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -24,11 +24,12 @@ from . import arrival
 from .duck import Duck
 from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
-from .import_task import Runner
+from .import_task import Lent, Runner
 from .progress import Progress, Stop
 from .reconcile import KEY_SCHEMA
-from .sessions import Endpoint
-from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
+from .sessions import Endpoint, Endpoints
+from .tasks import ImportTask, ShardDone, ShareOf, heard
+from .workers import Executor, InlineExecutor, ProcessExecutor, run_tasks
 
 #: Below this a worker process takes longer to start than it saves.
 _SMALL_BYTES = 32 << 20
@@ -115,9 +116,9 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
         session.prepare(plan.target)
         session.attach(plan.target)
         acknowledged = _acknowledged(job, state, session) if resume else {}
-        written, resumed = _write(job, session, plan, acknowledged)
+        written, resumed = _write(job, session, plan, state, acknowledged)
         if session.capabilities.links:
-            _link(job, session, plan, _recorded(job, state, "link") if resume else {})
+            _link(job, session, plan, state, _recorded(job, state, "link") if resume else {})
         _finish(job, session, plan, state)
     return written, resumed
 
@@ -261,73 +262,77 @@ def _recorded(job: ImportJob, state: ImportState, step: str) -> dict[str, set[in
     }
 
 
-def _write(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> tuple[int, int]:
+def _write(
+    job: ImportJob, session: Target, plan: ImportPlan, state: ImportState, acknowledged: dict[str, set[int]]
+) -> tuple[int, int]:
     resumed = _rows_of(job, acknowledged)
     if resumed:
         job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
-    return _pass(job, session, plan, acknowledged, "write"), resumed
+    return _pass(job, session, plan, state, acknowledged, "write"), resumed
 
 
-def _link(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: dict[str, set[int]]) -> None:
+def _link(
+    job: ImportJob, session: Target, plan: ImportPlan, state: ImportState, acknowledged: dict[str, set[int]]
+) -> None:
     """The second pass: every record is there, so that what refers to it can be set."""
-    _pass(job, session, plan, acknowledged, "link")
+    _pass(job, session, plan, state, acknowledged, "link")
 
 
 def _rows_of(job: ImportJob, groups: Mapping[str, set[int]]) -> int:
     return sum(s.groups[g] for s in job.dump.manifest.shards for g in groups.get(s.path, ()) if g < len(s.groups))
 
 
-_TASKS = {"write": "import", "link": "link"}
-
-
-def _pass(job: ImportJob, session: Target, plan: ImportPlan, acknowledged: Mapping[str, set[int]], step: str) -> int:
+def _pass(
+    job: ImportJob, session: Target, plan: ImportPlan, state: ImportState, acknowledged: Mapping[str, set[int]],
+    step: str,
+) -> int:  # fmt: skip
     """Go over the row groups that are not acknowledged; returns their records."""
     manifest = job.dump.manifest
     job.progress.phase(step, manifest.rows)
     job.progress.advance(_rows_of(job, acknowledged))
-    tasks: list[Task] = [
-        {
-            "kind": _TASKS[step], "dump": job.dump.url, "shard": s.path,
-            "acknowledged": sorted(acknowledged.get(s.path, ())), "import_id": job.import_id,
-            "choices": job.choices.to_json(), "limits": dict(job.limits), "part": _part_of(job.dump, s.path),
-        }
-        for s in manifest.shards
+    left = [
+        s.path for s in manifest.shards
         if any(rows and g not in acknowledged.get(s.path, ()) for g, rows in enumerate(s.groups))
     ]  # fmt: skip
     written: list[int] = []
-    executors = _executors(job, session, plan, len(tasks))
-    for task in tasks:
-        task["target"] = job.target.shared(len(executors)).to_json()
+    endpoints = Endpoints()
+    executors = _executors(job, session, plan, len(left), endpoints)
+    target = endpoints.refer(job.target.shared(len(executors)))
+    tasks = (
+        ImportTask(
+            step=step, target=target, dump=job.dump.url, shard=path, limits=dict(job.limits),
+            acknowledged=tuple(sorted(acknowledged.get(path, ()))), import_id=job.import_id, choices=job.choices,
+            part=_part_of(job.dump, path),
+        )
+        for path in left
+    )  # fmt: skip
+    emit = heard(job.progress, state.acknowledge)
     try:
-        run_tasks(tasks, executors, job.progress, job.stop, lambda _, result: written.append(_rows(result)))
+        run_tasks(tasks, executors, emit, job.stop, lambda _, result: written.append(result.rows))
     finally:
         for e in executors:
             e.close()
     return sum(written)
 
 
-def _part_of(dump: Dump, shard: str) -> dict[str, Any] | None:
-    """Which records of a shard a task is about, as plain data; None for all of them."""
-    if not isinstance(dump, Part):
-        return None
-    return {"share": dump.share.of_shard(shard).to_json(), "checked": dump.checked}
+def _part_of(dump: Dump, shard: str) -> ShareOf | None:
+    """Which records of a shard a task is about; None for all of them."""
+    return ShareOf(dump.share.of_shard(shard), dump.checked) if isinstance(dump, Part) else None
 
 
-def _rows(result: Result) -> int:
-    return int(result["rows"])
-
-
-def _executors(job: ImportJob, session: Target, plan: ImportPlan, tasks: int) -> list[Executor]:
+def _executors(
+    job: ImportJob, session: Target, plan: ImportPlan, tasks: int, endpoints: Endpoints
+) -> list[Executor[ImportTask, ShardDone]]:
     small = job.dump.manifest.size_bytes < _SMALL_BYTES
     wanted = job.workers or (1 if small else min(4, os.cpu_count() or 1))
     count = max(1, min(wanted, tasks))
     kind = session.capabilities.concurrency
     if count == 1 or kind == "handle":
-        return [InlineExecutor(Runner(session, job.dump.whole, plan).run)]
+        return [InlineExecutor(Runner(endpoints, Lent(job.dump.whole, session, plan)).run)]
     if kind == "threads":
-        runners = [Runner(dump=job.dump.whole) for _ in range(count)]
+        runners = [Runner(endpoints, Lent(job.dump.whole)) for _ in range(count)]
         return [InlineExecutor(r.run, r.close) for r in runners]
-    return [ProcessExecutor() for _ in range(count)]
+    return [ProcessExecutor(endpoints, ShardDone) for _ in range(count)]
 
 
 def _finish(job: ImportJob, session: Target, plan: ImportPlan, state: ImportState) -> None:

@@ -2,88 +2,129 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ..connectors.contract import Mark, Target
 from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
-from ..dump.part import Part, Share
+from ..dump.part import Part
 from ..limits import DEFAULT_LIMITS
 from ..model.mapping import Mapper
-from .import_plan import Choices, ImportPlan, make_plan
-from .import_state import ImportState
-from .progress import Progress, Stop
-from .sessions import Endpoint
-from .workers import Result, Task
+from .import_plan import ImportPlan, make_plan
+from .progress import Stop
+from .sessions import Endpoints
+from .tasks import Acknowledged, Advanced, Emit, ImportTask, Safe, ShardDone
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What the coordinator of an import has open already.
+
+    Attributes:
+        dump: the whole one.
+        target, plan: its session and what that writes; None where the runner opens one of its own.
+    """
+
+    dump: Dump
+    target: Target | None = None
+    plan: ImportPlan | None = None
 
 
 class Runner:
-    """Runs import tasks, keeping one session and dump for all tasks of the same import."""
+    """Runs import tasks, keeping one session for those that follow each other and write the same.
 
-    def __init__(self, target: Target | None = None, dump: Dump | None = None, plan: ImportPlan | None = None) -> None:
-        self._target, self._dump, self._plan = target, dump, plan
+    Args:
+        endpoints: that tasks may name.
+        lent: of the coordinator whose tasks these are all.
+    """
 
-    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
-        """Run one task; see ``operations.import_`` for its fields."""
-        if self._dump is None:
-            self._dump = open_dump(task["dump"], DEFAULT_LIMITS.with_overrides(task["limits"]))
-        dump = _part_of(self._dump, task)
-        if self._target is None or self._plan is None:
-            endpoint = Endpoint.from_json(task["target"])
-            self._target = patiently(lambda: endpoint.open_target(stop))
-            choices = Choices.from_json(task["choices"])
-            self._plan = make_plan(
-                dump, endpoint, import_id=task["import_id"], choices=choices, resume=True, session=self._target
-            )
-            self._target.attach(self._plan.target)
-        return import_shard(task, self._target, dump, self._plan, progress, stop)
+    def __init__(self, endpoints: Endpoints, lent: Lent | None = None) -> None:
+        self._endpoints, self._lent = endpoints, lent
+        self._dump: tuple[str, Dump] | None = None
+        self._own: tuple[Target, ImportPlan] | None = None
+        self._writes = ""
+
+    def run(self, task: ImportTask, emit: Emit, stop: Stop) -> ShardDone:
+        """Run one task, in the session that writes what it names."""
+        dump = _part_of(self._opened(task), task)
+        target, plan = self._session(task, dump, stop)
+        return import_shard(task, target, dump, plan, emit, stop)
 
     def close(self) -> None:
-        """Close the session."""
-        if self._target is not None:
-            self._target.close()
+        """Close the session, unless it was lent."""
+        own, self._own, self._writes = self._own, None, ""
+        if own is not None:
+            own[0].close()
+
+    def _opened(self, task: ImportTask) -> Dump:
+        if self._lent is not None:
+            return self._lent.dump
+        key = f"{task.dump}\n{sorted(task.limits.items())}"
+        if self._dump is None or self._dump[0] != key:
+            self._dump = (key, open_dump(task.dump, DEFAULT_LIMITS.with_overrides(task.limits)))
+        return self._dump[1]
+
+    def _session(self, task: ImportTask, dump: Dump, stop: Stop) -> tuple[Target, ImportPlan]:
+        if self._lent is not None and self._lent.target is not None and self._lent.plan is not None:
+            return self._lent.target, self._lent.plan
+        wanted = _writes(task)
+        if self._own is None or self._writes != wanted:
+            self.close()
+            endpoint = self._endpoints.resolve(task.target)
+            target = patiently(lambda: endpoint.open_target(stop))
+            try:
+                plan = make_plan(
+                    dump, endpoint, import_id=task.import_id, choices=task.choices, resume=True, session=target
+                )
+                target.attach(plan.target)
+            except BaseException:
+                target.close()
+                raise
+            self._own, self._writes = (target, plan), wanted
+        return self._own
 
 
-def _part_of(dump: Dump, task: Task) -> Dump:
+def _writes(task: ImportTask) -> str:
+    """What a session writes: tasks of which this is equal can share one."""
+    namespace = None if task.part is None else task.part.share.namespace
+    return json.dumps([task.target.name, task.dump, task.import_id, task.choices.to_json(), namespace], sort_keys=True)
+
+
+def _part_of(dump: Dump, task: ImportTask) -> Dump:
     """The records that a task is about."""
-    if task["part"] is None:
-        return dump
-    return Part(dump, Share.from_json(task["part"]["share"]), checked=task["part"]["checked"])
+    return dump if task.part is None else Part(dump, task.part.share, checked=task.part.checked)
 
 
-def import_shard(task: Task, target: Target, dump: Dump, plan: ImportPlan, progress: Progress, stop: Stop) -> Result:
-    """Write, or link, what the target has not acknowledged of one shard; the task's kind says which.
-
-    Returns:
-        ``{"rows": records written or linked}``.
-    """
-    entry = next(s for s in dump.manifest.shards if s.path == task["shard"])
-    done = set(task["acknowledged"])
+def import_shard(task: ImportTask, target: Target, dump: Dump, plan: ImportPlan, emit: Emit, stop: Stop) -> ShardDone:
+    """Write, or link, what the target has not acknowledged of one shard; the task's step says which."""
+    entry = next(s for s in dump.manifest.shards if s.path == task.shard)
+    done = set(task.acknowledged)
     left = [g for g in range(len(entry.groups)) if g not in done]
     if not left:
-        return {"rows": 0}
-    state = ImportState(task["import_id"])
+        return ShardDone(0)
     mapper = Mapper(plan.mapping)
-    linking = task["kind"] == "link"
+    linking = task.step == "link"
     rows = 0
     for number, batch in _mapped(dump.shard(entry).numbered(left), mapper):
         stop.check()
         mark = Mark(entry.path, number)
         if linking:
             target.link(batch, mark)
-            state.acknowledge(mark, "link")
+            emit(Acknowledged(mark, "link"))
         else:
             target.write(batch, mark)
             if target.capabilities.ack == "upsert":
-                state.acknowledge(mark)
+                emit(Acknowledged(mark))
         rows += batch.num_rows
-        progress.advance(batch.num_rows)
+        emit(Advanced(batch.num_rows))
     if not linking:
-        progress.durable(f"{entry.path} ({entry.rows:,} records)")
-    return {"rows": rows}
+        emit(Safe(f"{entry.path} ({entry.rows:,} records)"))
+    return ShardDone(rows)
 
 
 def _mapped(groups: Iterator[tuple[int, pa.RecordBatch]], mapper: Mapper) -> Iterator[tuple[int, pa.RecordBatch]]:

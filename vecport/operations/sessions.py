@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from ..connectors import registry
 from ..connectors.address import Place
@@ -87,6 +90,55 @@ class Endpoint:
         options = {**p.pop("options"), **secrets}
         place = Place(**p, password=Secret(password) if password else None, options=options)
         return cls(data["connector"], place, data["collection"], guest=Guest.from_json(data["guest"]))
+
+
+class EndpointRef(msgspec.Struct, frozen=True):
+    """Names an endpoint to whoever knows it; no secret is in it.
+
+    Attributes:
+        name: unlike that of any other.
+        connector, place, collection: of the endpoint, as they may be shown.
+    """
+
+    name: str
+    connector: str
+    place: str
+    collection: str
+
+    @property
+    def text(self) -> str:
+        """How the endpoint may be shown."""
+        return f"{self.place}#{self.collection}"
+
+
+class Endpoints:
+    """The endpoints that a process knows, by reference. Tasks carry references; secrets stay here."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Endpoint] = {}
+
+    def refer(self, to: Endpoint) -> EndpointRef:
+        """Know an endpoint, and name it."""
+        name = uuid.uuid4().hex
+        self._known[name] = to
+        return EndpointRef(name, to.connector, to.place.text, to.collection)
+
+    def resolve(self, ref: EndpointRef) -> Endpoint:
+        """The endpoint of a reference; raises ``NotFound``."""
+        if ref.name not in self._known:
+            raise NotFound(
+                f"{ref.text} is not known to this worker", "a task names it, and nobody has told how it is opened",
+                "nothing was read or written", "run the same command again",
+            )  # fmt: skip
+        return self._known[ref.name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data WITH secrets, for a pipe to a worker and nothing else."""
+        return {name: known.to_json() for name, known in self._known.items()}
+
+    def learn(self, data: Mapping[str, Any]) -> None:
+        """Take what ``to_json`` gave in another process."""
+        self._known.update({name: Endpoint.from_json(known) for name, known in data.items()})
 
 
 def endpoint(

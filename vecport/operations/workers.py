@@ -1,46 +1,48 @@
 """Running tasks: in this thread, in threads with sessions of their own, or in worker processes. One code path.
 
-A task is plain data and a result is plain data. A worker process is ``python -m vecport.operations.worker``: tasks go
-in as JSON lines, events come out as JSON lines, and the end of its standard input, the death of its parent included,
-ends it at once.
+A worker process is ``python -m vecport.operations.worker``: orders go in as JSON lines, events come out as JSON lines,
+and the end of its standard input, the death of its parent included, ends it at once.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
-from .. import errors
-from ..errors import OutOfResources, VecportError
-from .progress import Progress, Stop
+from ..errors import Interrupted, OutOfResources
+from .error_data import error_of
+from .progress import Stop
+from .sessions import Endpoints
+from .tasks import Do, Emit, Event, Failed, Finished, Halt, Known, Order, Result, Task, from_line, to_line
 
-Task = dict[str, Any]
-Result = dict[str, Any]
+T = TypeVar("T", bound=Task)
+R = TypeVar("R", bound=Result)
+T_contra = TypeVar("T_contra", bound=Task, contravariant=True)
+R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
-class Executor(Protocol):
+class Executor(Protocol[T_contra, R_co]):
     """Runs tasks one after another."""
 
-    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
+    def run(self, task: T_contra, emit: Emit, stop: Stop) -> R_co:
         """Run a task to its end, or raise."""
 
     def close(self) -> None:
         """Release what it holds."""
 
 
-class InlineExecutor:
+class InlineExecutor(Generic[T, R]):
     """Runs a task by calling a function in the calling thread."""
 
-    def __init__(self, call: Callable[[Task, Progress, Stop], Result], close: Callable[[], None] | None = None) -> None:
+    def __init__(self, call: Callable[[T, Emit, Stop], R], close: Callable[[], None] | None = None) -> None:
         self._call, self._close = call, close
 
-    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
+    def run(self, task: T, emit: Emit, stop: Stop) -> R:
         """Call the function."""
-        return self._call(task, progress, stop)
+        return self._call(task, emit, stop)
 
     def close(self) -> None:
         """Call what was given for it."""
@@ -48,33 +50,35 @@ class InlineExecutor:
             self._close()
 
 
-class ProcessExecutor:
-    """Runs tasks in one worker process, started at the first task."""
+class ProcessExecutor(Generic[T, R]):
+    """Runs tasks in one worker process, started at the first task.
 
-    def __init__(self) -> None:
+    Args:
+        result: class of what its tasks end with.
+        endpoints: that tasks may name; the worker is told of them once, apart from any task.
+    """
+
+    def __init__(self, endpoints: Endpoints, result: type[R]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._endpoints, self._result = endpoints, result
+        self._sending = threading.Lock()
 
-    def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
+    def run(self, task: T, emit: Emit, stop: Stop) -> R:
         """Send the task, relay its events, return its result or raise its error."""
         process = self._start()
-        assert process.stdin is not None
         assert process.stdout is not None
-        self._send({"task": task})
+        self._send(Do(task))
         watcher = threading.Thread(target=self._relay_stop, args=(stop, done := threading.Event()), daemon=True)
         watcher.start()
         try:
             for line in process.stdout:
-                event = json.loads(line)
-                if event["event"] == "rows":
-                    progress.advance(event["rows"])
-                elif event["event"] == "durable":
-                    progress.durable(event["text"])
-                elif event["event"] == "note":
-                    progress.note(event["text"])
-                elif event["event"] == "result":
-                    return dict(event["value"])
-                else:
-                    raise error_from_json(event["error"])
+                event: Event | Finished | Failed = from_line(line, Event | Finished | Failed)
+                if isinstance(event, Finished):
+                    assert isinstance(event.result, self._result)
+                    return event.result
+                if isinstance(event, Failed):
+                    raise error_of(event.error)
+                emit(event)
         finally:
             done.set()
         code = process.wait()
@@ -106,14 +110,16 @@ class ProcessExecutor:
                 # Ctrl-C reaches the whole terminal group; only the coordinator acts on it.
                 start_new_session=True,
             )
+            self._send(Known(self._endpoints.to_json()))
         return self._process
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, order: Order) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            with self._sending:
+                self._process.stdin.write(to_line(order))
+                self._process.stdin.flush()
         except (BrokenPipeError, ValueError):
             # The reading side reports the worker's end.
             return
@@ -121,45 +127,46 @@ class ProcessExecutor:
     def _relay_stop(self, stop: Stop, done: threading.Event) -> None:
         while not done.wait(0.1):
             if stop.is_set():
-                self._send({"stop": stop.signal_number})
+                self._send(Halt(stop.signal_number))
                 return
 
 
 def run_tasks(
-    tasks: Iterable[Task],
-    executors: Sequence[Executor],
-    progress: Progress,
+    tasks: Iterable[T],
+    executors: Sequence[Executor[T, R]],
+    emit: Emit,
     stop: Stop,
-    on_result: Callable[[Task, Result], None],
+    on_result: Callable[[T, R], None],
 ) -> None:
     """Run all tasks on the executors; the first error stops the others and is raised.
 
     Args:
         tasks: in the order in which they should begin; each is asked for when an executor is free.
         executors: one runs in the calling thread, several in a thread each.
+        emit: hears the events of all of them, from several threads.
         on_result: called in the order of completion, never at the same time.
     """
     if len(executors) == 1:
         for task in tasks:
             stop.check()
-            on_result(task, executors[0].run(task, progress, stop))
+            on_result(task, executors[0].run(task, emit, stop))
         return
     waiting = iter(tasks)
     failures: list[BaseException] = []
     lock, taking = threading.Lock(), threading.Lock()
     halt = Stop()
 
-    def take() -> Task | None:
+    def take() -> T | None:
         with taking:
             return next(waiting, None)
 
-    def work(executor: Executor) -> None:
+    def work(executor: Executor[T, R]) -> None:
         while not (failures or stop.is_set()):
             try:
                 task = take()
                 if task is None:
                     return
-                result = executor.run(task, progress, _Either(stop, halt))
+                result = executor.run(task, emit, _Either(stop, halt))
                 with lock:
                     on_result(task, result)
             except BaseException as e:
@@ -173,7 +180,7 @@ def run_tasks(
         # Joining in short steps lets signals reach the main thread.
         while t.is_alive():
             t.join(0.2)
-    real = [f for f in failures if not isinstance(f, errors.Interrupted)]
+    real = [f for f in failures if not isinstance(f, Interrupted)]
     if real:
         raise real[0]
     stop.check()
@@ -198,20 +205,3 @@ class _Either(Stop):
         if self.is_set():
             self._event.set()
             super().check()
-
-
-def error_to_json(e: BaseException) -> dict[str, Any]:
-    """Plain data of an error, for the pipe."""
-    if isinstance(e, VecportError):
-        return {"class": type(e).__name__, "args": [e.what, e.why, e.safe, e.next], "exit_code": e.exit_code}
-    return {"class": "VecportError", "args": [f"{type(e).__name__}: {e}", "an unexpected error in a worker", "", ""]}
-
-
-def error_from_json(data: dict[str, Any]) -> VecportError:
-    """Inverse of ``error_to_json``; unknown classes become ``VecportError``."""
-    kind = getattr(errors, data["class"], VecportError)
-    if not (isinstance(kind, type) and issubclass(kind, VecportError)):
-        kind = VecportError
-    error = kind(*data["args"])
-    error.exit_code = data.get("exit_code", error.exit_code)
-    return error

@@ -83,9 +83,9 @@ class ListThenFetch(Source, Generic[A]):
 
     # -- the contract --------------------------------------------------------------------------
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         self.attach(token)
-        return list(self._parts(max(1, target_rows)))
+        yield from self._parts(max(1, target_rows))
 
     def _parts(self, rows: int) -> Iterator[Json]:
         ids = self._ids()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
@@ -113,15 +113,15 @@ class KeyRanges(Source, Generic[K, R]):
 
     # -- partitions ----------------------------------------------------------------------------
 
-    def partitions(self, target_rows: int, token: Json) -> list[Json]:
-        return list(self._parts(max(1, target_rows)))
+    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
+        yield from self._parts(max(1, target_rows))
 
     def _parts(self, rows: int) -> Iterator[Json]:
         """Ranges of about so many records."""
         if (self.count() or 0) <= rows:
             yield {}
             return
-        for low, high in pairwise([None, *self._edges(rows), None]):
+        for low, high in pairwise(chain([None], self._edges(rows), [None])):
             yield {"from": low, "to": high}
 
     def _edges(self, rows: int) -> Iterator[str]:
