@@ -24,12 +24,14 @@ from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
+from ..model.widening import Misfit
 from . import rejects, repeats
-from .export_task import Runner, restorer_for
+from .export_task import Runner
 from .like import described_like
 from .progress import Progress, Silent, Stop
 from .reconcile import Drift, check_live, check_snapshot
 from .sessions import Endpoint, endpoint
+from .widening import begun_again, raise_misfit, restorer_for
 from .workers import Executor, InlineExecutor, ProcessExecutor, Result, Task, run_tasks
 
 DEFAULT_MEMORY_BYTES = 1 << 30
@@ -244,7 +246,9 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
         job.note(text)
     restorer = None
     if description.passport is not None and not job.ignore_passport:
-        restorer = restorer_for(description.collection, dict(description.passport))
+        restorer = restorer_for(description.collection, description.passport)
+        for text in restorer.notes if restorer else ():
+            job.note(text)
     collection = restorer.collection if restorer else description.collection
     cut = cut_for(collection, job.shard_rows)
     fingerprint = _fingerprint(job, collection, cut)
@@ -253,12 +257,19 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
         run = _begin(job, session, journal, description, collection, restorer is not None, cut, fingerprint)
         durable = {}
     else:
+        cut = cut_for(run.collection, job.shard_rows)
         session.attach(run.token)
     journal.sweep({d.entry.path for items in durable.values() for d in items})
     if job.on_error == "fail" and (known := _rejects(durable, [])):
         raise rejects.refusal(known, job.source.text)
-    resumed = sum(d.entry.rows for items in durable.values() for d in items)
-    results = _read(job, session, run, durable, cut)
+    while True:
+        resumed = sum(d.entry.rows for items in durable.values() for d in items)
+        try:
+            results = _read(job, session, run, durable, cut)
+            break
+        except Misfit as e:
+            run, cut = begun_again(job.store, session, run, e, job.shard_rows, job.note)
+            durable = {}
     manifest = _reconcile(job, session, run, durable, results)
     job.progress.phase("publish")
     published = publish(job.store, manifest)
@@ -314,6 +325,8 @@ def _resume(
     for items in durable.values():
         _check_durable(job, journal, items)
     rows = sum(d.entry.rows for items in durable.values() for d in items)
+    for fact in run.widened.get("facts", ()):
+        job.note(fact)
     job.note(f"going on with an interrupted export: {rows:,} records are safe already")
     return run, durable
 
@@ -391,7 +404,12 @@ def _read(job: _Export, session: Source, run: Run, durable: dict[int, list[Durab
 
 
 def _take(job: _Export, results: list[Result], result: Result, known: int) -> None:
-    """Keep a partition's result, as long as all of them together have no more rejects than may be held."""
+    """Keep a partition's result, as long as all of them together have no more rejects than may be held.
+
+    Raises:
+        Misfit: a record of the partition does not fit the schema.
+    """
+    raise_misfit(result)
     results.append(result)
     rejects.check_count(known + sum(len(r["rejected"]) for r in results), job.source.text)
 
@@ -409,8 +427,8 @@ def _read_limited(
             break
         task["limit"], task["page_rows"] = left, _page_rows(job, session, session.describe().collection, 1)
         result = runner.run(task, job.progress, job.stop)
-        left -= result["rows"]
         _take(job, results, {"task": task["number"], **result}, known)
+        left -= result["rows"]
     return results
 
 
@@ -419,7 +437,8 @@ def _task(job: _Export, run: Run, number: int, done: list[Durable], cut: Cut) ->
     return {
         "kind": "export", "source": job.source.to_json(), "selection": job.selection.to_json(), "dump": job.store.url,
         "collection": collection_to_json(run.collection), "native": collection_to_json(run.native),
-        "passport": run.passport, "token": run.token, "number": number, "partition": run.partitions[number],
+        "passport": run.passport, "widened": dict(run.widened), "token": run.token,
+        "number": number, "partition": run.partitions[number],
         "sequence": len(done), "resume": last.cursor if last else None, "cut": [cut.group_rows, cut.shard_rows],
         "profile": job.profile, "limit": None, "on_error": job.on_error,
     }  # fmt: skip

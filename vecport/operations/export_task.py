@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..connectors import registry
 from ..connectors.contract import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
 from ..dump.layout import Cut
@@ -17,22 +16,12 @@ from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import Incomplete
 from ..model.collection import Collection, collection_from_json
-from ..model.passport import Passport
-from ..model.restore import Restorer
+from ..model.widening import Misfit
 from . import rejects
 from .progress import Progress, Stop
 from .sessions import Endpoint
+from .widening import restorer_for
 from .workers import Result, Task
-
-
-def restorer_for(native: Collection, passport: dict[str, Any] | None) -> Restorer | None:
-    """The way back for a collection that vecport filled; None for any other."""
-    if passport is None:
-        return None
-    p = Passport.from_json(passport)
-    target = registry.get(p.rules).target
-    assert target is not None
-    return Restorer(p, native, target.capabilities.metadata)
 
 
 class Runner:
@@ -43,12 +32,19 @@ class Runner:
         self._key: Any = None
 
     def run(self, task: Task, progress: Progress, stop: Stop) -> Result:
-        """Run one task; see ``operations.export`` for its fields."""
+        """Run one task; see ``operations.export`` for its fields.
+
+        Returns:
+            That of ``export_partition``, or ``{"widen": widening}`` where a record does not fit the schema.
+        """
         if self._source is None or (self._key is not None and self._key != task["token"]):
             source = Endpoint.from_json(task["source"]).open_source(Selection.from_json(task["selection"]), stop)
             source.attach(task["token"])
             self._source, self._key = source, task["token"]
-        return export_partition(task, self._source, open_store(task["dump"]), progress, stop)
+        try:
+            return export_partition(task, self._source, open_store(task["dump"]), progress, stop)
+        except Misfit as e:
+            return {"widen": e.widening.to_json()}
 
     def close(self) -> None:
         """Close the session."""
@@ -86,9 +82,10 @@ def export_partition(task: Task, source: Source, store: Store, progress: Progres
 
     Raises:
         IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``.
+        Misfit: a record does not fit the schema that a passport remembers.
     """
     collection = collection_from_json(task["collection"])
-    restorer = restorer_for(collection_from_json(task["native"]), task["passport"])
+    restorer = restorer_for(collection_from_json(task["native"]), task["passport"], task["widened"])
     sink = _Sink(task, store, collection, progress)
     resume = task["resume"] or {"cursor": None, "key": None}
     behind = tuple(resume["key"]) if resume["key"] else None
