@@ -134,6 +134,7 @@ def capabilities(name: str) -> str:
     rows += [["an interrupted export", "; ".join(_resumes(address, source) for address, source, _ in places)]]
     rows += [["ids kept as they are", ids(caps)]]
     if not caps.id_text:
+        rows += [["text ids that are all spelled so", "kept too, and come back as text"]]
         rows += [["other ids", "encoded: stored as UUIDv5, the original in the key `_vecport`"]]
     rows += [
         ["vectors a record", f"up to {caps.vectors}" if caps.vectors > 1 else "one"],

@@ -122,10 +122,11 @@ def test_a_dump_of_something_else_is_refused_before_anything_is_read(wrong: str,
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_ids_that_the_dump_does_not_allow_are_refused_by_name(dump: Path, place: str, tmp_path: Path) -> None:
+def test_ids_that_the_dump_does_not_know_widen_the_schema(dump: Path, place: str, tmp_path: Path) -> None:
     in_chroma(tmp_path, lambda found: found.add(ids=["seven"], embeddings=[[1.0, 2.0, 3.0, 4.0]]))
-    with pytest.raises(NotRepresentable, match="'seven'"):
-        export(place, tmp_path / "out", like=dump)
+    done = export(place, tmp_path / "out", like=dump)
+    assert done.rows == 7
+    assert any("'seven' was added: they are of kind string" in note for note in done.notes)
 
 
 def test_no_dump_is_no_help(place: str, tmp_path: Path) -> None:

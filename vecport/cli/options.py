@@ -24,6 +24,7 @@ IF_EXISTS = ("create", "append", "replace")
 ON_ERROR = ("fail", "quarantine")
 ON_CONFLICT = ("replace", "skip", "fail")
 NAMESPACES = ("field", "prefix", "split", "refuse")
+IDS = ("keep", "hash")
 LEVELS = ("quick", "full", "deep")
 ID_KINDS = ("string", "int", "uuid", "int|uuid", "tagged", "composite", "position")
 
@@ -163,6 +164,10 @@ on_conflict = click.option(
 namespaces = click.option(
     "--namespaces", type=click.Choice(NAMESPACES),
     help="A metadata field, a prefix of the id, a collection for each, or refuse; a field where the target has none.",
+)  # fmt: skip
+ids = click.option(
+    "--ids", type=click.Choice(IDS),
+    help="keep: as they are, or refuse; hash: UUIDs stand for them (vecport id); kept where they fit when left out.",
 )  # fmt: skip
 split = click.option(
     "--namespaces", type=click.Choice(("split",)),

@@ -43,6 +43,7 @@ class Run:
         dump_id, created_at: of the dump.
         epochs: how many snapshots the rows come from.
         source: facts for the manifest.
+        widened: by what records have widened the schema since the description (``model.widening``), as plain data.
     """
 
     fingerprint: Mapping[str, Any]
@@ -56,6 +57,7 @@ class Run:
     created_at: str
     epochs: int = 1
     source: Mapping[str, Any] = field(default_factory=dict)
+    widened: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Journal:
             "created_at": run.created_at,
             "epochs": run.epochs,
             "source": dict(run.source),
+            "widened": dict(run.widened),
         }
         self._store.put(_EXPORT, json.dumps(data).encode())
 
@@ -125,6 +128,7 @@ class Journal:
                 created_at=data["created_at"],
                 epochs=data["epochs"],
                 source=data["source"],
+                widened=data["widened"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise self._unreadable(_EXPORT, e) from e

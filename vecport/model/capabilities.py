@@ -70,6 +70,8 @@ class MetadataRules:
         forbidden_mark: a text that stands in the canonical JSON of every object with a forbidden key; empty when there
             is none. With it, metadata without a trace of anything to encode is not parsed.
         free: metadata is one JSON document, so that keys need no schema.
+        version: of these rules. It grows with every change of what is encoded or how, and the rules before stay known
+            as ``TargetCapabilities.past_rules``, so that what they encoded can be read for ever.
     """
 
     exact: frozenset[str] = frozenset(VALUE_KINDS)
@@ -78,6 +80,7 @@ class MetadataRules:
     forbidden_keys: str = ""
     forbidden_mark: str = ""
     free: bool = True
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class TargetCapabilities:
         links: references between records are set in a second pass (``Target.link``).
         typed_fields: it creates typed columns for ``Collection.fields`` whose type text has one of these prefixes.
         metadata: rules for JSON values.
+        past_rules: rules of earlier releases, by whose version a passport names them.
         passport: it can store the passport.
         ack: ``upsert``, ``transactional`` or ``rebuild``.
         concurrency: ``handle``, ``threads`` or ``processes``.
@@ -148,6 +152,7 @@ class TargetCapabilities:
     links: bool = False
     typed_fields: str = ""
     metadata: MetadataRules = MetadataRules()
+    past_rules: tuple[MetadataRules, ...] = ()
     passport: bool = True
     ack: str = "upsert"
     concurrency: str = "handle"
@@ -163,6 +168,10 @@ class TargetCapabilities:
     def max_dim_of(self, kind: str) -> int:
         """The most dimensions of a kind of vector."""
         return self.kind_max_dim.get(kind, self.max_dim)
+
+    def rules_of(self, version: int) -> MetadataRules | None:
+        """The metadata rules of a version, None for one that is not known."""
+        return next((r for r in (self.metadata, *self.past_rules) if r.version == version), None)
 
     def bound_of(self, metric: str, dtype: str) -> Bound | None:
         """How far a vector of this dtype may differ when it is read back, None for not at all."""

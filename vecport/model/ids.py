@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import NotRepresentable
 from . import canonical
@@ -23,6 +24,10 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:vecport:id:1")
 _INT = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _TAGS = ("int", "uuid", "string")
+#: The same for Arrow, whose ends of a text are otherwise spelled.
+_INT_TEXT = r"\A(?:0|-?[1-9][0-9]*)\z"
+_UUID_TEXT = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z"
+_FORMS = {"int": {"int"}, "position": {"int"}, "uuid": {"uuid"}, "int|uuid": {"int", "uuid"}}
 # Python refuses to read longer texts as integers at once.
 _CHEAP_DIGITS = 4_000
 
@@ -67,6 +72,45 @@ def _fits(text: str, kind: str) -> bool:
     return actual in ("int", "uuid") if kind == "int|uuid" else actual == kind
 
 
+def joined(a: str, b: str) -> str:
+    """The narrowest kind that holds the ids of two kinds."""
+    if a == b:
+        return a
+    forms = _FORMS.get(a, {"string"}) | _FORMS.get(b, {"string"})
+    return "string" if "string" in forms else "|".join(sorted(forms))
+
+
+def forms(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Which ids of a column are spelled as integers, and which as UUIDs, in canonical form."""
+    return pc.match_substring_regex(column, _INT_TEXT), pc.match_substring_regex(column, _UUID_TEXT)
+
+
+def misfits(column: pa.Array, kind: str) -> pa.Array:
+    """Which ids of a column are not in the canonical form of a kind."""
+    wanted = _FORMS.get(kind)
+    if kind == "string":
+        return pa.repeat(pa.scalar(False), len(column))
+    if wanted is None:
+        return pa.array([not _fits(text, kind) for text in column.to_pylist()], pa.bool_())
+    ints, uuids = forms(column)
+    if kind == "position":
+        ints = pc.and_not(ints, pc.starts_with(column, "-"))
+    found = pc.or_(ints, uuids) if len(wanted) == 2 else ints if "int" in wanted else uuids
+    return pc.invert(found)
+
+
+def kind_with(column: pa.Array, kind: str) -> str:
+    """The narrowest kind that holds ids of ``kind`` and all ids of a column."""
+    wrong = column.filter(misfits(column, kind))
+    if not len(wrong):
+        return kind
+    ints, uuids = forms(wrong)
+    for other, fit in (("int", ints), ("uuid", uuids), ("int|uuid", pc.or_(ints, uuids))):
+        if pc.all(fit).as_py():
+            return joined(kind, other)
+    return "string"
+
+
 def to_int(text: str) -> int:
     """The integer that an id of kind ``int`` spells, of any size."""
     return int(text) if len(text) <= _CHEAP_DIGITS else int(canonical.loads(text))
@@ -94,10 +138,16 @@ def stand_in(text: str, kind: str = "string", namespace: str = "") -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-def stand_ins(ids: pa.Array, namespaces: pa.Array, kind: str) -> pa.Array:
-    """``stand_in`` for a column of ids."""
+def is_stand_in(stored: str, text: str, kind: str = "string", namespace: str = "") -> bool:
+    """Whether ``stored`` is the UUID that stands for an id; never for one that is not of the kind."""
+    return _fits(text, kind) and stand_in(text, kind, namespace) == stored
+
+
+def stand_ins(ids: pa.Array, namespaces: pa.Array, kind: str, *, strangers: bool = False) -> pa.Array:
+    """``stand_in`` for a column of ids; with ``strangers``, ids of another kind stand for themselves."""
     pairs = zip(ids.to_pylist(), namespaces.to_pylist(), strict=True)
-    return pa.array([stand_in(i, kind, ns) for i, ns in pairs], pa.string())
+    texts = [i if strangers and not _fits(i, kind) else stand_in(i, kind, ns) for i, ns in pairs]
+    return pa.array(texts, pa.string())
 
 
 def sort_key(text: str, kind: str) -> tuple[int, int, str]:

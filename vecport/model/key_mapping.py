@@ -6,7 +6,11 @@ import re
 from collections.abc import Mapping as MappingType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..errors import UsageError
+from . import ids as idlib
 from .capabilities import TargetCapabilities
 from .collection import Collection
 from .ledger import Ledger
@@ -14,16 +18,36 @@ from .passport import ORIGINALS
 from .profile import Profile
 
 NAMESPACE_KEY = "namespace"
+#: What may become of ids: as they are, or UUIDs (version 5) that stand for them.
+ID_CHOICES = ("keep", "hash")
 #: What may become of namespaces in a target that has none.
 NAMESPACE_MODES = ("field", "prefix", "split", "refuse")
 #: Candidates for what stands between a namespace and an id; the first that is in no namespace is taken.
 _SEPARATORS = (":", "/", "|", "~", "::", "//", "||", "\u241f")
 
 
-def map_ids(source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> tuple[str, str]:
-    """Choose the target's id kind and whether ids are hashed."""
+def map_ids(
+    source: Collection, profile: Profile, caps: TargetCapabilities, ledger: Ledger, choice: str | None = None,
+    *, alone: bool = True,
+) -> tuple[str, str]:  # fmt: skip
+    """Choose the target's id kind and whether ids are hashed.
+
+    Args:
+        source: the dump's collection.
+        profile: of the dump.
+        caps: of the target.
+        ledger: is told.
+        choice: one of ID_CHOICES, None for ``keep`` where the ids fit.
+        alone: an id tells its record without a namespace beside it. Where it may not, ids that are hashed with their
+            namespace are hashed, unless ``keep`` was chosen.
+
+    Returns:
+        The kind, and ``same`` or ``hashed``.
+    """
     stats, rows = profile.ids, profile.rows
     kind = source.id_kind
+    if choice == "hash":
+        return _hashed(caps, rows, ledger, chosen=True)
     if kind == "composite" and "composite" in caps.id_kinds and source.key:
         ledger.add("id", "exact", rows)
         return kind, "same"
@@ -38,12 +62,54 @@ def map_ids(source: Collection, profile: Profile, caps: TargetCapabilities, ledg
         ledger.add("id", "exact" if kind in ("string", "tagged") else "encoded", rows,
                    "" if kind in ("string", "tagged") else f"ids of kind {kind} are stored as text")  # fmt: skip
         return "string", "same"
-    for candidate in ("uuid", "int|uuid"):
+    if alone or choice == "keep":
+        # Text ids that are spelled as the target spells its own are held as themselves; the passport keeps the kind.
+        counted = sum(stats.get(k) or 0 for k in ("int", "uuid", "string")) == rows
+        for candidate in ("int", "uuid", "int|uuid"):
+            fits = candidate in caps.id_kinds and kinds <= set(candidate.split("|")) and _ints_fit(stats, caps)
+            if kind == "string" and counted and fits:
+                ledger.add("id", "exact", rows)
+                return candidate, "same"
+    if choice == "keep":
+        ledger.add("id", "rejected", rows, KEEP_REFUSED)
+        return "string", "same"
+    return _hashed(caps, rows, ledger)
+
+
+#: Every target that holds integers holds those of so many digits.
+_SURE_DIGITS = 9
+KEEP_REFUSED = "--ids keep: the target cannot hold these ids as they are"
+
+
+def _hashed(caps: TargetCapabilities, rows: int, ledger: Ledger, *, chosen: bool = False) -> tuple[str, str]:
+    kinds = ("uuid", "int|uuid", "string") if chosen else ("uuid", "int|uuid")
+    for candidate in kinds:
         if candidate in caps.id_kinds:
             ledger.add("id", "encoded", rows, f"stored as UUIDv5, the original in the key {ORIGINALS!r}")
             return candidate, "hashed"
     ledger.add("id", "rejected", rows, "the target cannot hold these ids")
     return "string", "same"
+
+
+def unfit_id(ids: pa.Array, kind: str, caps: TargetCapabilities) -> str | None:
+    """The first of some ids that a target cannot hold as one of a kind; None when it holds all of them.
+
+    Args:
+        ids: text.
+        kind: ``int``, ``uuid`` or ``int|uuid``; all others hold any text.
+        caps: of the target.
+    """
+    if kind not in ("int", "uuid", "int|uuid"):
+        return None
+    wrong = idlib.misfits(ids, kind)
+    if kind != "uuid":
+        # Short ones without a sign fit any target; only the others are read as numbers.
+        ints, _ = idlib.forms(ids)
+        doubtful = pc.or_(pc.greater(pc.binary_length(ids), _SURE_DIGITS), pc.starts_with(ids, "-"))
+        for text in ids.filter(pc.and_(ints, doubtful)).to_pylist():
+            if not caps.id_int_min <= idlib.to_int(text) <= caps.id_int_max:
+                return str(text)
+    return str(ids.filter(wrong)[0].as_py()) if pc.any(wrong).as_py() else None
 
 
 def _ints_fit(stats: MappingType[str, Any], caps: TargetCapabilities) -> bool:

@@ -18,7 +18,7 @@ from .batch import dense_array, dense_matrix, page_schema
 from .capabilities import TargetCapabilities
 from .collection import METRICS, Collection, VectorField
 from .json_columns import inject
-from .key_mapping import free_key, map_ids, map_namespaces, map_prefixed_ids
+from .key_mapping import free_key, map_ids, map_namespaces, map_prefixed_ids, unfit_id
 from .ledger import Ledger
 from .parsed import parse_objects
 from .passport import ORIGINALS, Passport, target_keys
@@ -75,6 +75,7 @@ class Mapper:
         id_column, namespace = group.column("id"), group.column("namespace")
         self._check_namespaces(namespace)
         mapped_ids, mapped_namespace = target_keys(plan.passport, id_column, namespace)
+        self._check_ids(mapped_ids)
         metadata, document = self._metadata(group)
         schema = page_schema(plan.target)
         arrays = [
@@ -89,6 +90,16 @@ class Mapper:
             column = group.column(source_columns[v.name])
             arrays.append(_convert(column, v, plan.target.vector(by_source[v.name])))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _check_ids(self, record_ids: pa.Array) -> None:
+        """The plan stands on the dump's profile; ids that it does not speak of would be another's, or none."""
+        unfit = unfit_id(record_ids, self.plan.target.id_kind, self.plan.capabilities)
+        if unfit is not None:
+            raise NotRepresentable(
+                f"id {unfit!r} is none of kind {self.plan.target.id_kind}, as which the target holds ids",
+                "the dump's profile does not name such ids", "nothing of its batch was written",
+                "check the dump: vecport validate DUMP --level deep; or let UUIDs stand for its ids: --ids hash",
+            )  # fmt: skip
 
     def _check_namespaces(self, namespace: pa.Array) -> None:
         """The plan stands on the dump's profile; namespaces that it does not name would be dropped in silence."""
@@ -177,6 +188,7 @@ def plan_mapping(
     namespaces: str | None = None,
     one_namespace: str | None = None,
     vector_names: MappingType[str, str] | None = None,
+    ids: str | None = None,
 ) -> tuple[MappingPlan, Ledger]:
     """Decide how a dump goes into a target.
 
@@ -192,6 +204,7 @@ def plan_mapping(
         namespaces: one of NAMESPACE_MODES, None for ``field``.
         one_namespace: of all records, where each namespace goes into a collection of its own.
         vector_names: names of vectors in the target by their names in the dump, where they shall differ.
+        ids: one of ID_CHOICES, None for ``keep`` where they fit.
 
     Returns:
         The plan and the ledger made from the profile: nothing has been read yet.
@@ -199,13 +212,22 @@ def plan_mapping(
     ledger = Ledger()
     namespace_key, prefix = map_namespaces(profile, capabilities, namespaces, ledger)
     if prefix is None:
-        id_kind, id_mode = map_ids(source, profile, capabilities, ledger)
+        alone = namespace_key is None or len(profile.namespaces) < 2
+        id_kind, id_mode = map_ids(source, profile, capabilities, ledger, ids, alone=alone)
+    elif ids == "hash":
+        raise UsageError("--ids hash and --namespaces prefix exclude each other", "the prefix makes ids of its own",
+                         "nothing was written", "leave one of them out")  # fmt: skip
     else:
         id_kind, id_mode = map_prefixed_ids(prefix, profile, capabilities, ledger)
     vectors, names = _map_vectors(source, profile, capabilities, settings or {}, vector_names or {}, ledger)
-    # Typed columns have no room for keys of ours: then metadata is one JSON document, and the passport keeps the types.
+    # Typed columns have no room for keys of ours, nor for a key that a record lacks, beside one that is null: then
+    # metadata is one JSON document, and the passport keeps the types.
+    complete = not profile.metadata or all(
+        f.type in ("json", "jsonb") or _count(profile, f.name) == profile.rows for f in source.fields or ()
+    )
     room = (
-        id_mode == "same"
+        complete
+        and id_mode == "same"
         and namespace_key is None
         and (capabilities.native_document or not profile.documents.get("count"))
     )
@@ -234,6 +256,7 @@ def plan_mapping(
         import_id=import_id,
         prefix=prefix,
         one_namespace=one_namespace,
+        rules_version=capabilities.metadata.version,
     )
     plan = MappingPlan(
         source=source,
@@ -405,8 +428,12 @@ def _map_document(profile: Profile, caps: TargetCapabilities, typed: bool, ledge
 def _map_columns(source: Collection, profile: Profile, ledger: Ledger) -> None:
     """Typed columns are created with the types that they had."""
     for f in source.fields or ():
-        count = sum(stats["count"] for kind, stats in profile.metadata.get(f.name, {}).items())
-        ledger.add(f"metadata:{f.name}", "exact", count or profile.rows)
+        ledger.add(f"metadata:{f.name}", "exact", _count(profile, f.name) or profile.rows)
+
+
+def _count(profile: Profile, key: str) -> int:
+    """How many records have a key."""
+    return sum(stats["count"] for stats in profile.metadata.get(key, {}).values())
 
 
 def _map_metadata(profile: Profile, caps: TargetCapabilities, ledger: Ledger) -> None:

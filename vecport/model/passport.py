@@ -35,6 +35,7 @@ class Passport:
         document: metadata key that holds the document, None where the target has a place for documents.
         namespace: metadata key that holds the namespace, None where the target has namespaces or none are used.
         rules: name of the target's connector, whose metadata rules tell projections from edits.
+        rules_version: of those rules (``capabilities.MetadataRules.version``).
         identity: of the dump.
         rows: of the dump.
         import_id: names the import that wrote it.
@@ -57,6 +58,7 @@ class Passport:
     state: str = "loading"
     prefix: str | None = None
     one_namespace: str | None = None
+    rules_version: int = 1
 
     def to_json(self, state: str | None = None) -> dict[str, Any]:
         """Plain data, with another state when one is given."""
@@ -74,6 +76,7 @@ class Passport:
             "state": state or self.state,
             "prefix": self.prefix,
             "one_namespace": self.one_namespace,
+            "rules_version": self.rules_version,
         }
 
     @classmethod
@@ -88,6 +91,10 @@ class Passport:
             one = data.get("one_namespace")
             if one is not None and not (isinstance(one, str) and prefix is None and data["namespace"] is None):
                 raise ValueError("a namespace of all records that cannot be")
+            # Passports of 0.1 say no version: theirs are the first rules.
+            version = data.get("rules_version", 1)
+            if type(version) is not int or version < 1:
+                raise ValueError("a version of rules that cannot be")
             return cls(
                 collection=collection_from_json(data["collection"]),
                 ids=data["ids"],
@@ -101,18 +108,26 @@ class Passport:
                 state=data["state"],
                 prefix=prefix,
                 one_namespace=one,
+                rules_version=version,
             )
-        except (KeyError, TypeError, ValueError) as e:
-            raise NotRepresentable("the collection's passport cannot be read", why=f"{type(e).__name__}: {e}") from e
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise NotRepresentable(
+                "the collection's passport cannot be read", f"{type(e).__name__}: {e}", "nothing was changed",
+                "take the collection as it is: --ignore-passport",
+            ) from e  # fmt: skip
 
 
-def target_keys(passport: Passport | None, record_ids: pa.Array, namespaces: pa.Array) -> tuple[pa.Array, pa.Array]:
+def target_keys(
+    passport: Passport | None, record_ids: pa.Array, namespaces: pa.Array, *, strangers: bool = False
+) -> tuple[pa.Array, pa.Array]:
     """The ids and namespaces under which a target holds the records of a dump.
 
     Args:
         passport: of the target, None where records stand under their own keys.
         record_ids: of the dump, text.
         namespaces: of the dump, text.
+        strangers: there may be ids that somebody else added to the target: those of another kind than the passport's
+            stand under themselves.
 
     Returns:
         Two columns of the same length. Namespaces are empty where the passport moves them elsewhere; where the target
@@ -132,7 +147,7 @@ def target_keys(passport: Passport | None, record_ids: pa.Array, namespaces: pa.
             )  # fmt: skip
         record_ids = pc.binary_join_element_wise(namespaces, record_ids, passport.prefix)
     elif passport.ids == "hashed":
-        record_ids = idlib.stand_ins(record_ids, namespaces, passport.collection.id_kind)
+        record_ids = idlib.stand_ins(record_ids, namespaces, passport.collection.id_kind, strangers=strangers)
     if passport.one_namespace is not None:
         namespaces = pc.if_else(pc.equal(namespaces, passport.one_namespace), "", namespaces)
     if passport.prefix is not None or passport.namespace is not None:

@@ -7,7 +7,7 @@ only when projecting it gives what stands in the target now; otherwise somebody 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +34,16 @@ _AS_JSON = frozenset({"list_mixed", "list_string", "list_integer", "list_number"
 
 @dataclass(slots=True)
 class Projection:
-    """Encodes and decodes metadata for one set of rules."""
+    """Encodes and decodes metadata for one set of rules.
+
+    Attributes:
+        rules: of the target.
+        guess: the rules are not those of the encoder, which are not known: an original is used where any rules could
+            have made of it what stands there.
+    """
 
     rules: MetadataRules
+    guess: bool = False
     _forbidden: re.Pattern[str] | None = field(init=False)
     _total: bool = field(init=False)
     _marks: str | None = field(init=False)
@@ -132,13 +139,18 @@ class Projection:
         """
         stale = 0
         for key, original in originals.items():
-            expected = self.project(key, original)
             current = stored.get(key, ABSENT)
-            if (expected is ABSENT and current is ABSENT) or (type(current) is type(expected) and current == expected):
+            if any(_same(current, expected) for expected in self._expected(key, original)):
                 stored[key] = original
             else:
                 stale += 1
         return stale
+
+    def _expected(self, key: str, original: Any) -> Iterator[Any]:
+        """What may stand in the target instead of an original."""
+        yield self.project(key, original)
+        if self.guess:
+            yield from (ABSENT, _rounded(original))
 
     def held(self, value: Any) -> bool:
         """Whether the target gives this very value back, whatever is nested in it."""
@@ -153,6 +165,12 @@ class Projection:
         if isinstance(value, dict):
             return all(self.allowed(k) and self.held(v) for k, v in value.items())
         return True
+
+
+def _same(current: Any, expected: Any) -> bool:
+    if expected is ABSENT or current is ABSENT:
+        return expected is current
+    return type(current) is type(expected) and bool(current == expected)
 
 
 def _marks(rules: MetadataRules) -> frozenset[str] | None:

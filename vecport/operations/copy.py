@@ -57,6 +57,7 @@ def copy(
     if_exists: str = "create",
     on_conflict: str = "replace",
     namespaces: str | None = None,
+    ids: str | None = None,
     settings: Mapping[str, str] | None = None,
     target_config: str | os.PathLike[str] | None = None,
     allow_lossy: Sequence[str] = (),
@@ -82,7 +83,7 @@ def copy(
         overwrite: make the dump again, when there is one.
         source_options, target_options: connector options by name; no secrets.
         workers, memory_bytes: as in ``export`` and ``import_``.
-        if_exists, on_conflict, namespaces, settings, target_config, allow_lossy, strict: as in ``import_``.
+        if_exists, on_conflict, namespaces, ids, settings, target_config, allow_lossy, strict: as in ``import_``.
         tolerance, limits: as in ``verify``.
         max_rps, max_mbps: as in ``export``, for each of the two databases.
         progress, stop: as in ``export``.
@@ -113,7 +114,7 @@ def copy(
         )  # fmt: skip
     imported = import_(
         location, target, collection=name, target_options=target_options, workers=workers,
-        memory_bytes=memory_bytes, if_exists=if_exists, on_conflict=on_conflict, namespaces=namespaces,
+        memory_bytes=memory_bytes, if_exists=if_exists, on_conflict=on_conflict, namespaces=namespaces, ids=ids,
         settings=settings, target_config=target_config,
         allow_lossy=allow_lossy, strict=strict, limits=limits, max_rps=max_rps, max_mbps=max_mbps,
         progress=progress, stop=stop,

@@ -25,13 +25,15 @@ from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
+from ..model.widening import Misfit
 from . import rejects, repeats
-from .export_task import Runner, export_partition, reads, restorer_for
+from .export_task import Runner, export_partition, reads
 from .like import described_like
 from .progress import Progress, Silent, Stop
 from .reconcile import Drift, check_live, check_snapshot, count_of
 from .sessions import Endpoint, EndpointRef, Endpoints, endpoint
 from .tasks import ExportTask, PartitionDone, heard
+from .widening import begun_again, raise_misfit, restorer_for
 from .workers import Executor, InlineExecutor, ProcessExecutor, run_tasks
 
 DEFAULT_MEMORY_BYTES = 1 << 30
@@ -257,7 +259,9 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
         job.note(text)
     restorer = None
     if description.passport is not None and not job.ignore_passport:
-        restorer = restorer_for(description.collection, dict(description.passport))
+        restorer = restorer_for(description.collection, description.passport)
+        for text in restorer.notes if restorer else ():
+            job.note(text)
     collection = restorer.collection if restorer else description.collection
     cut = cut_for(collection, job.shard_rows)
     fingerprint = _fingerprint(job, collection, cut)
@@ -266,12 +270,19 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
         run = _begin(job, session, journal, description, collection, restorer is not None, cut, fingerprint)
         durable = {}
     else:
+        cut = cut_for(run.collection, job.shard_rows)
         session.attach(run.token)
     journal.sweep({d.entry.path for items in durable.values() for d in items})
     if job.on_error == "fail" and (known := _rejects(durable, [])):
         raise rejects.refusal(known, job.source.text)
-    resumed = sum(d.entry.rows for items in durable.values() for d in items)
-    results = _read(job, session, journal, run, durable, cut)
+    while True:
+        resumed = sum(d.entry.rows for items in durable.values() for d in items)
+        try:
+            results = _read(job, session, journal, run, durable, cut)
+            break
+        except Misfit as e:
+            run, cut = begun_again(job.store, session, run, e, job.shard_rows, job.note, job.stop.check)
+            durable = {}
     manifest = _reconcile(job, session, run, durable, results)
     job.progress.phase("publish")
     published = publish(job.store, manifest)
@@ -327,6 +338,8 @@ def _resume(
     for items in durable.values():
         _check_durable(job, journal, items)
     rows = sum(d.entry.rows for items in durable.values() for d in items)
+    for fact in run.widened.get("facts", ()):
+        job.note(fact)
     job.note(f"going on with an interrupted export: {rows:,} records are safe already")
     return run, durable
 
@@ -402,7 +415,12 @@ def _read(
 
 
 def _take(job: _Export, results: list[PartitionDone], result: PartitionDone, known: int) -> None:
-    """Keep a partition's result, as long as all of them together have no more rejects than may be held."""
+    """Keep a partition's result, as long as all of them together have no more rejects than may be held.
+
+    Raises:
+        Misfit: a record of the partition does not fit the schema.
+    """
+    raise_misfit(result)
     results.append(result)
     rejects.check_count(known + sum(len(r.rejected) for r in results), job.source.text)
 
@@ -445,7 +463,7 @@ def _task(
         collection=collection_to_json(run.collection), native=collection_to_json(run.native),
         passport=None if run.passport is None else dict(run.passport), number=number, partition=partition,
         sequence=len(done), resume=done[-1].cursor if done else None, cut=cut, encodings=job.profile,
-        page_rows=page_rows, on_error=job.on_error,
+        page_rows=page_rows, on_error=job.on_error, widened=dict(run.widened),
     )  # fmt: skip
 
 

@@ -10,30 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..connectors import registry
 from ..connectors.contract import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
 from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
 from ..errors import Incomplete
 from ..model.collection import Collection, collection_from_json
-from ..model.passport import Passport
-from ..model.restore import Restorer
+from ..model.widening import Misfit
 from . import rejects
 from .progress import Stop
 from .sessions import EndpointRef, Endpoints
 from .tasks import Advanced, Emit, ExportTask, PartitionDone, Safe
-
-
-def restorer_for(native: Collection, passport: dict[str, Any] | None) -> Restorer | None:
-    """The way back for a collection that vecport filled; None for any other."""
-    if passport is None:
-        return None
-    p = Passport.from_json(passport)
-    target = registry.get(p.rules).target
-    assert target is not None
-    return Restorer(p, native, target.capabilities.metadata)
-
+from .widening import restorer_for
 
 Read = tuple[str, str, str]
 
@@ -58,8 +46,15 @@ class Runner:
         self._reads: Read | None = None
 
     def run(self, task: ExportTask, emit: Emit, stop: Stop) -> PartitionDone:
-        """Run one task, in the session that reads what it names."""
-        return export_partition(task, self._session(task, stop), open_store(task.dump), emit, stop)
+        """Run one task, in the session that reads what it names.
+
+        Returns:
+            That of ``export_partition``; with ``widen`` alone where a record does not fit the schema.
+        """
+        try:
+            return export_partition(task, self._session(task, stop), open_store(task.dump), emit, stop)
+        except Misfit as e:
+            return PartitionDone(task.number, (), 0, widen=e.widening.to_json())
 
     def close(self) -> None:
         """Close the session, unless it was lent."""
@@ -107,9 +102,10 @@ def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit,
 
     Raises:
         IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``.
+        Misfit: a record does not fit the schema that a passport remembers.
     """
     collection = collection_from_json(task.collection)
-    restorer = restorer_for(collection_from_json(task.native), task.passport)
+    restorer = restorer_for(collection_from_json(task.native), task.passport, task.widened)
     sink = _Sink(task, store, collection, emit)
     resume = task.resume or {"cursor": None, "key": None}
     behind = tuple(resume["key"]) if resume["key"] else None

@@ -69,6 +69,7 @@ def import_(
     if_exists: str = "create",
     on_conflict: str = "replace",
     namespaces: str | None = None,
+    ids: str | None = None,
     settings: Mapping[str, str] | None = None,
     target_config: str | os.PathLike[str] | None = None,
     allow_lossy: Sequence[str] = (),
@@ -98,6 +99,8 @@ def import_(
             the id, ``refuse`` refuses a dump with namespaces; None takes ``field`` where keys stay distinct. ``split``
             makes a collection for each, named after ``collection`` and the namespace, in any target that can have
             several.
+        ids: ``keep`` holds ids as they are and refuses those that the target cannot hold; ``hash`` lets UUIDs (version
+            5) stand for them, which ``vecport id`` computes; None keeps those of a dump whose ids all fit.
         settings: choices of what is created, as ``metric`` or the connector's own.
         target_config: a file of choices that ``plan`` emitted; ``settings`` go before them.
         allow_lossy: fields whose loss, as the ledger names it, is accepted.
@@ -120,7 +123,8 @@ def import_(
     opened = open_dump(dump, _limits(limits))
     place = target_endpoint(target, collection, target_options, opened, Guest(max_rps, max_mbps))
     config = TargetConfig(place.connector) if target_config is None else read_config(target_config, place.connector)
-    choices = Choices(if_exists, on_conflict, namespaces, {**config.settings, **(settings or {})}, config.vectors)
+    choices = Choices(if_exists, on_conflict, namespaces, {**config.settings, **(settings or {})}, config.vectors,
+                      ids)  # fmt: skip
     job = ImportJob(
         dump=opened, target=place, import_id=import_id_for(opened, place), choices=choices,
         workers=workers, memory_bytes=memory_bytes, limits=dict(limits or {}), progress=progress, stop=stop or Stop(),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import pyarrow as pa
 
 from ..connectors import registry
 from ..connectors.contract import Target, TargetPlan
@@ -13,7 +15,7 @@ from ..dump.dump import Dump
 from ..errors import UsageError
 from ..model.capabilities import TargetCapabilities
 from ..model.collection import Collection
-from ..model.key_mapping import NAMESPACE_MODES
+from ..model.key_mapping import ID_CHOICES, KEEP_REFUSED, NAMESPACE_MODES, unfit_id
 from ..model.ledger import Ledger
 from ..model.mapping import MappingPlan, plan_mapping
 from ..model.profile import Profile
@@ -33,6 +35,7 @@ class Choices:
         namespaces: ``field``, ``prefix``, ``split`` or ``refuse``; None for ``field`` where keys stay distinct.
         settings: the ``--set`` choices.
         vectors: names of vectors in the target by their names in the dump, where they shall differ.
+        ids: ``keep`` or ``hash``; None for ``keep`` where they fit.
     """
 
     if_exists: str = "create"
@@ -40,12 +43,14 @@ class Choices:
     namespaces: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     vectors: Mapping[str, str] = field(default_factory=dict)
+    ids: str | None = None
 
     def __post_init__(self) -> None:
         for option, value, known in (
             ("--if-exists", self.if_exists, IF_EXISTS),
             ("--on-conflict", self.on_conflict, ON_CONFLICT),
             ("--namespaces", self.namespaces, (None, *NAMESPACE_MODES)),
+            ("--ids", self.ids, (None, *ID_CHOICES)),
         ):
             if value not in known:
                 raise UsageError(f"{option} {value} is not known", next=f"one of: {', '.join(filter(None, known))}")
@@ -88,6 +93,7 @@ class Cargo:
         identity: of the dump, ``""`` where there is none yet.
         system: the connector that they were read by.
         namespace: of all of them, where each namespace goes into a collection of its own.
+        ids: columns of their ids, for an example in a refusal; None where they cannot be read again.
     """
 
     collection: Collection
@@ -96,13 +102,15 @@ class Cargo:
     identity: str
     system: str
     namespace: str | None = None
+    ids: Callable[[], Iterable[pa.Array]] | None = None
 
 
 def cargo_of(dump: Dump) -> Cargo:
     """All that a manifest says. A part has the profile of its whole dump, so that all parts are made alike."""
     m = dump.whole.manifest
     system = str(m.source.get("system", ""))
-    return Cargo(dump.collection, dump.whole.profile, dump.rows, str(m.identity), system, dump.namespace)
+    return Cargo(dump.collection, dump.whole.profile, dump.rows, str(m.identity), system, dump.namespace,
+                 lambda: (batch.column("id") for batch in dump.keys(("id",))))  # fmt: skip
 
 
 def capabilities_of(connector: str) -> TargetCapabilities:
@@ -143,7 +151,9 @@ def make_plan(
         cargo.collection, cargo.profile, caps,
         name=target.collection, rules=target.connector, identity=cargo.identity, rows=cargo.rows, import_id=import_id,
         settings=given, namespaces=choices.namespaces, one_namespace=cargo.namespace, vector_names=choices.vectors,
+        ids=choices.ids,
     )  # fmt: skip
+    _name_unfit(ledger, cargo, caps)
     _check_offered("--if-exists", choices.if_exists, caps.if_exists, target)
     _check_offered("--on-conflict", choices.on_conflict, caps.on_conflict, target)
     plan = TargetPlan(
@@ -169,6 +179,17 @@ def _namespaces(cargo: Cargo, caps: TargetCapabilities) -> tuple[str, ...]:
     if not caps.native_namespace or cargo.namespace is not None:
         return ()
     return tuple(sorted(ns for ns, count in cargo.profile.namespaces.items() if count))
+
+
+def _name_unfit(ledger: Ledger, cargo: Cargo, caps: TargetCapabilities) -> None:
+    """Put an example into the refusal of ids that cannot be kept."""
+    refused = [e for e in ledger.entries if e.why == KEEP_REFUSED]
+    if not refused or cargo.ids is None:
+        return
+    kind = next((k for k in ("int|uuid", "uuid", "int") if k in caps.id_kinds), "string")
+    unfit = next((one for column in cargo.ids() if (one := unfit_id(column, kind, caps)) is not None), None)
+    if unfit is not None:
+        refused[0].example, refused[0].why = unfit[:80], f"{KEEP_REFUSED}, as {unfit[:80]!r}; --ids hash is for such"
 
 
 def _check_offered(option: str, value: str, offered: frozenset[str], target: Endpoint) -> None:

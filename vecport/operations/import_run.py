@@ -160,7 +160,8 @@ def check_same_mapping(job: ImportJob, state: ImportState, passport: Passport | 
         raise UsageError(
             f"the interrupted import into {job.target.text} was begun with other choices",
             f"{other[0]} was {begun.get(other[0])!r}, now it would be {now[other[0]]!r}", "nothing more was written",
-            "use the choices of the first run (--namespaces, --target-config), or begin anew with --if-exists replace",
+            "use the choices of the first run (--namespaces, --ids, --target-config), or begin anew with"
+            " --if-exists replace",
         )  # fmt: skip
 
 

@@ -20,9 +20,9 @@ from ..limits import DEFAULT_LIMITS
 from ..model.collection import Collection, collection_to_json
 from ..model.profile import Profile, profile_page
 from . import estimates, permissions, rejects, split, target_config
-from .export_task import restorer_for
 from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
 from .sessions import Endpoint, endpoint, target_endpoint
+from .widening import restorer_for
 
 #: Records that are read of a source, for sizes and for the ledger.
 SAMPLE = 500
@@ -65,6 +65,7 @@ def plan(
     if_exists: str = "create",
     on_conflict: str = "replace",
     namespaces: str | None = None,
+    ids: str | None = None,
     settings: Mapping[str, str] | None = None,
     emit_target_config: str | os.PathLike[str] | None = None,
     limits: Mapping[str, int] | None = None,
@@ -77,7 +78,7 @@ def plan(
         collection, target_collection: names, where a place has several.
         namespace, where: the selection of an export.
         source_options, target_options: connector options by name; no secrets.
-        if_exists, on_conflict, namespaces, settings: the choices of an import.
+        if_exists, on_conflict, namespaces, ids, settings: the choices of an import.
         emit_target_config: a new file for the choices that the plan stands on; ``import_`` takes it.
         limits: raised bounds for reading a dump, by name.
 
@@ -86,7 +87,7 @@ def plan(
     """
     if emit_target_config is not None and target is None:
         raise UsageError("--emit-target-config: no target is named", next="vecport plan SOURCE TARGET")
-    choices = Choices(if_exists, on_conflict, namespaces, dict(settings or {}))
+    choices = Choices(if_exists, on_conflict, namespaces, dict(settings or {}), ids=ids)
     if _is_dump(source):
         found = _plan_dump(source, target, target_collection or collection, target_options, choices, limits)
     else:
@@ -124,7 +125,7 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
         description = session.describe()
         capabilities = session.capabilities
         spaces, uncounted = session.namespaces(), session.uncounted()
-        collection, sample = _sample(session, description)
+        collection, sample, changes = _sample(session, description)
     rows = description.count
     each, basis = _record_bytes(collection, sample)
     facts: dict[str, Any] = {
@@ -143,7 +144,7 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
     size = estimates.dump_size(rows, each, basis)
     found = [*estimates.reading(rows, capabilities.page_rows, each, basis), size,
              estimates.read_time(place.connector, rows, each)]  # fmt: skip
-    notes += description.notes
+    notes += (*description.notes, *changes)
     if size.high is not None and size.high > facts["free_bytes_here"]:
         notes.append("the dump would not fit here: name a folder elsewhere")
     sampled = 0 if sample is None else sample.num_rows
@@ -153,7 +154,8 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
     profile = Profile() if sample is None else profile_page(sample, collection)
     if spaces:
         profile.namespaces = dict(spaces)
-    cargo = Cargo(collection, profile, rows or 0, "", place.connector)
+    columns = [] if sample is None else [sample.column("id")]
+    cargo = Cargo(collection, profile, rows or 0, "", place.connector, ids=lambda: columns)
     made = _plan_target(cargo, target, choices, facts, notes)
     if choices.namespaces == "split":
         split.check_target(target)
@@ -169,13 +171,14 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
     return PlanResult(place.text, target.text, facts, made.ledger.to_json(), tuple(notes), sampled, code), made, target
 
 
-def _sample(session: Source, description: Description) -> tuple[Collection, pa.RecordBatch | None]:
-    """The schema that an export would have, and the first records, restored; None when there are none."""
-    restorer = restorer_for(description.collection, dict(description.passport)) if description.passport else None
-    collection = restorer.collection if restorer else description.collection
+def _sample(session: Source, description: Description) -> tuple[Collection, pa.RecordBatch | None, tuple[str, ...]]:
+    """The schema that an export would have, the first records, restored (None when there are none), and what is
+    otherwise than a passport remembers."""
+    restorer = restorer_for(description.collection, description.passport, lenient=True)
     token = session.snapshot()
     session.attach(token)
     rows = min(SAMPLE, session.capabilities.page_rows)
+    collection = restorer.collection if restorer else description.collection
     # Of partitions that are small the first is listed soonest; no more of them are asked for than hold the sample.
     pages = (page.batch for part in session.partitions(SAMPLE, token) for page in session.scan(part, None, rows))
     taken: list[pa.RecordBatch] = []
@@ -184,9 +187,12 @@ def _sample(session: Source, description: Description) -> tuple[Collection, pa.R
         if sum(b.num_rows for b in taken) >= SAMPLE:
             break
     if not any(b.num_rows for b in taken):
-        return collection, None
+        return collection, None, () if restorer is None else restorer.notes
     sample = pa.Table.from_batches(taken).slice(0, SAMPLE).combine_chunks().to_batches()[0]
-    return collection, restorer.apply(sample) if restorer else sample
+    if restorer is None:
+        return collection, sample, ()
+    restored = restorer.apply(sample)
+    return restorer.collection, restored, restorer.notes
 
 
 def _record_bytes(collection: Collection, sample: pa.RecordBatch | None) -> tuple[int, str]:

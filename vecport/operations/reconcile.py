@@ -142,7 +142,7 @@ def held_keys(
     for entry in entries:
         for batch in ShardReader(store, entry, collection).columns(["id", "namespace"]):
             record_ids, namespaces = batch.columns
-            held, own = target_keys(made, record_ids, namespaces)
+            held, own = target_keys(made, record_ids, namespaces, strangers=True)
             yield pa.RecordBatch.from_arrays([record_ids, own, held], schema=_HELD)
 
 

@@ -33,6 +33,7 @@ class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid
         collection: schema of the dump, as plain data.
         native: schema that the connector described, before a passport was applied.
         passport: that was found, or None.
+        widened: by what records have widened the schema of the passport (``model.widening``), as plain data.
         number, partition: which one; its number names the shards.
         sequence: of the first shard that is left to make.
         resume: ``cursor`` before and ``key`` of the last durable record; None at the start.
@@ -58,6 +59,7 @@ class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid
     encodings: str
     page_rows: int
     on_error: str
+    widened: dict[str, Any] = {}
     limit: int | None = None
 
 
@@ -105,6 +107,7 @@ class PartitionDone(msgspec.Struct, frozen=True, tag="partition"):
         stale, foreign: as ``model.restore`` counts them.
         missing: namespace and id of records that were listed and are gone.
         rejected: namespace, id and reason of records that cannot be read whole.
+        widen: by what the schema must be widened before the partition can be read, as plain data; nothing was kept.
     """
 
     number: int
@@ -114,6 +117,7 @@ class PartitionDone(msgspec.Struct, frozen=True, tag="partition"):
     foreign: int = 0
     missing: tuple[tuple[str, str], ...] = ()
     rejected: tuple[tuple[str, str, str], ...] = ()
+    widen: dict[str, Any] | None = None
 
 
 class ShardDone(msgspec.Struct, frozen=True, tag="shard"):

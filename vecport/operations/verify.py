@@ -27,10 +27,10 @@ from ..model.restore import Restorer
 from . import split
 from .compare import bound_of, describe_bound, schema_changes
 from .duck import Duck
-from .export_task import restorer_for
 from .progress import Progress, Silent, Stop
 from .reconcile import KEY_SCHEMA
 from .sessions import Endpoint, endpoint, target_endpoint
+from .widening import restorer_for
 
 EXAMPLES = 5
 
@@ -156,6 +156,7 @@ def _verify(dump: Dump, place: Endpoint, tolerance: float | None, progress: Prog
         check = _Check(opened, session, description, tolerance)
         progress.phase("verify", opened.manifest.rows)
         tally = check.run(progress, stop)
+        notes = (*notes, *check.notes)
         count = session.count() or 0
         extra = max(0, count - (opened.manifest.rows - tally.missing))
         if extra and session.capabilities.lists_keys:
@@ -247,14 +248,22 @@ class _Check:
         self._dump, self._session = dump, session
         self._passport: Passport | None = None
         self._restorer: Restorer | None = None
-        self.collection: Collection = description.collection
+        self._native: Collection = description.collection
         if description.passport is not None:
             self._passport = Passport.from_json(description.passport)
-            self._restorer = restorer_for(description.collection, dict(description.passport))
-            assert self._restorer is not None
-            self.collection = self._restorer.collection
+            self._restorer = restorer_for(description.collection, description.passport, lenient=True)
         self.bound: Bound = bound_of(*self.collection.vectors, *dump.collection.vectors, tolerance=tolerance)
         self._step = max(1, session.capabilities.page_rows)
+
+    @property
+    def collection(self) -> Collection:
+        """The schema of the records that were fetched so far."""
+        return self._restorer.collection if self._restorer else self._native
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is otherwise than a passport remembers."""
+        return self._restorer.notes if self._restorer else ()
 
     def run(self, progress: Progress, stop: Stop) -> _Tally:
         """Compare every row group, fetching the next one while the current one is compared."""
@@ -286,32 +295,33 @@ class _Check:
 
     def _target_keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The keys under which the database holds these records."""
-        columns = target_keys(self._passport, batch.column("id"), batch.column("namespace"))
+        columns = target_keys(self._passport, batch.column("id"), batch.column("namespace"), strangers=True)
         return pa.RecordBatch.from_arrays(list(columns), schema=KEY_SCHEMA)
 
-    def _fetch(self, group: pa.RecordBatch) -> list[pa.RecordBatch]:
+    def _fetch(self, group: pa.RecordBatch) -> list[tuple[pa.RecordBatch, Collection]]:
+        """The records that the database has of a row group, in pages, each with its schema."""
         keys = self._target_keys(group)
         pairs = list(zip(keys.column("namespace").to_pylist(), keys.column("id").to_pylist(), strict=True))
         pages = [self._session.fetch(pairs[i : i + self._step]) for i in range(0, len(pairs), self._step)]
         pages = [p for p in pages if p.num_rows]
-        return [self._restorer.apply(p) for p in pages] if self._restorer else pages
+        return [(self._restorer.apply(p) if self._restorer else p, self.collection) for p in pages]
 
-    def _compare(self, group: pa.RecordBatch, pages: list[pa.RecordBatch], tally: _Tally) -> None:
+    def _compare(self, group: pa.RecordBatch, pages: list[tuple[pa.RecordBatch, Collection]], tally: _Tally) -> None:
         record_ids = group.column("id").to_pylist()
         place = {key: i for i, key in enumerate(zip(group.column("namespace").to_pylist(), record_ids, strict=True))}
         seen = np.zeros(group.num_rows, bool)
         vh, mh = np.asarray(group.column("_vh")), np.asarray(group.column("_mh"))
-        for page in pages:
+        for page, collection in pages:
             keys = zip(page.column("namespace").to_pylist(), page.column("id").to_pylist(), strict=True)
             at = np.asarray([place.get(k, -1) for k in keys])
             if (at < 0).any():
                 page, at = page.filter(pa.array(at >= 0)), at[at >= 0]
             seen[at] = True
-            v_differs = hashes.vector_hashes(page, self.collection) != vh[at]
+            v_differs = hashes.vector_hashes(page, collection) != vh[at]
             m_differs = hashes.metadata_hashes(page) != mh[at]
             close = v_differs.copy()
             if v_differs.any():
-                close[v_differs] = self._within(group, page, at, np.flatnonzero(v_differs))
+                close[v_differs] = self._within(group, page, collection, at, np.flatnonzero(v_differs))
             far = v_differs & ~close
             tally.equal += int((~v_differs & ~m_differs).sum())
             tally.within_bound += int((close & ~m_differs).sum())
@@ -322,10 +332,10 @@ class _Check:
         tally.missing += int((~seen).sum())
         tally.example("missing", [record_ids[i] for i in np.flatnonzero(~seen)[:EXAMPLES].tolist()])
 
-    def _within(self, group: pa.RecordBatch, page: pa.RecordBatch, at: Any, rows: Any) -> Any:
+    def _within(self, group: pa.RecordBatch, page: pa.RecordBatch, theirs: Collection, at: Any, rows: Any) -> Any:
         """Of rows whose vector hash differs, those whose vectors are within the bound."""
         close = np.ones(len(rows), bool)
-        ours, theirs = self._dump.collection, self.collection
+        ours = self._dump.collection
         if len(ours.vectors) != len(theirs.vectors):
             return np.zeros(len(rows), bool)
         for x, y in zip(ours.vectors, theirs.vectors, strict=True):

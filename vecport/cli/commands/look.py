@@ -18,7 +18,7 @@ from ..run import Run
 @click.argument("target", required=False)
 @o.stack(
     o.collection(), o.target_collection, o.selection, o.source_options, o.target_options, o.if_exists, o.on_conflict,
-    o.namespaces, o.settings,
+    o.namespaces, o.ids, o.settings,
     click.option("--emit-target-config", metavar="FILE", help="Write the choices of the plan to a new file."), o.limits,
 )  # fmt: skip
 def plan(run: Run, source: str, **options: Any) -> int:

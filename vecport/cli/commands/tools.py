@@ -46,7 +46,8 @@ def id_(run: Run, text: str, kind: str = "string", namespace: str = "") -> int:
     """Compute the UUID that stands for an id in a database that holds only UUIDs.
 
     The kind is that of the collection in the dump (vecport inspect shows it). An application computes the same as
-    UUIDv5 over the canonical JSON array of namespace, kind and id, or calls vecport.stand_in.
+    UUIDv5 over the canonical JSON array of namespace, kind and id, or calls vecport.stand_in. Ids that the database
+    holds as they are need none; import --ids hash makes UUIDs of these too.
 
     \b
     Examples:

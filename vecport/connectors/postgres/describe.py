@@ -13,6 +13,7 @@ from . import sql
 from .catalog import ACK_TABLE, Column, Extension, Index, Table, metrics_of, read_extension, require_table
 from .connect import run
 from .layout import Comment, Layout, Slot, parse_comment
+from .living import living_comment
 from .owntypes import read_definitions
 from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
@@ -57,7 +58,7 @@ def look(connection: Connection, place: Place, collection: str) -> Found:
     schema, name = table_name(place, collection)
     table = require_table(connection, schema, name)
     extension = read_extension(connection)
-    comment, notes = _from_comment(table, place)
+    comment, notes = _from_comment(connection, table, place)
     layout = comment.layout if comment else _infer(connection, table, place, notes)
     metrics = _metrics(table, layout, comment, notes)
     _note_leftovers(table, layout, notes)
@@ -82,18 +83,21 @@ def version(connection: Connection, extension: Extension | None) -> str:
     return f"PostgreSQL {major}.{minor}, " + (f"pgvector {extension.version}" if extension else "no pgvector")
 
 
-def _from_comment(table: Table, place: Place) -> tuple[Comment | None, list[str]]:
+def _from_comment(connection: Connection, table: Table, place: Place) -> tuple[Comment | None, list[str]]:
     comment = parse_comment(table.comment)
     if comment is None:
         return None, []
     if not _agrees(comment.layout, place):
         return None, ["the layout in the table's comment is not used, because other columns were named"]
     differences = comment.layout.differences(table)
+    notes: list[str] = []
     if differences:
-        return None, [
-            "the layout in the table's comment is ignored, the table was changed since: " + "; ".join(differences)
-        ]
-    notes = []
+        now = living_comment(comment, table, lambda column: _dim(connection, table, column, notes), notes)
+        if now is None:
+            return None, [
+                "the layout in the table's comment is ignored, the table was changed since: " + "; ".join(differences)
+            ]
+        comment = now
     if comment.state != "complete":
         notes.append("the import that created this table has not finished")
     return comment, notes
@@ -241,7 +245,8 @@ def _note_leftovers(table: Table, layout: Layout, notes: list[str]) -> None:
         ("default", "default values of columns do not travel"),
         ("collation", "collations of columns do not travel"),
     ):
-        names = [column.name for column in table.columns if word in column.extra]
+        own = {slot.column for slot in layout.of("metadata")} if word == "default" else set()
+        names = [column.name for column in table.columns if word in column.extra and column.name not in own]
         if names:
             notes.append(f"{text}: {', '.join(names)}")
     document = layout.one("document")

@@ -189,8 +189,10 @@ def create_table(quoted: str, layout: Layout, extension: Extension | None, count
                 kind = f"{extension.name(slot.vector)}({slot.dim})"
         else:
             kind = _SERIALS[slot.kind.name] if how == "serial" else slot.kind.sql
+        # An application's INSERT need not speak of metadata.
+        default = " DEFAULT '{}'" if slot.role == "metadata" else ""
         columns.append(
-            f"{sql.quote(slot.column)} {kind}{_COUNTED.get(how, '')}" + ("" if slot.nullable else " NOT NULL")
+            f"{sql.quote(slot.column)} {kind}{_COUNTED.get(how, '')}{default}" + ("" if slot.nullable else " NOT NULL")
         )
     keys = ", ".join(sql.quote(slot.column) for slot in layout.keys)
     return f"CREATE TABLE {quoted} ({', '.join(columns)}, PRIMARY KEY ({keys}))"

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from ...errors import NotRepresentable
-from ...model import canonical
+from ...model import canonical, parsed
 from ...model.batch import make_page
 from ...model.collection import Collection
 from ...model.json_columns import RawJSON, object_column
@@ -73,7 +73,8 @@ class Reader:
             elif slot.role == "field":
                 fields.append((slot, _value(slot, arrays, ids)))
         if fields:
-            metadata = _objects(fields)
+            objects = _objects(fields)
+            metadata = objects if metadata is None else _joined(metadata, objects)
         return make_page(self._collection, ids=ids, metadata=metadata, documents=documents, vectors=vectors)
 
     def ids(self, batch: Batch) -> Array:
@@ -165,11 +166,28 @@ def _value(slot: Slot, arrays: Sequence[Array], ids: Array) -> Array | RawJSON:
 
 
 def _objects(fields: Sequence[tuple[Slot, Array | RawJSON]]) -> Array:
-    """Build the metadata. NULL is null; in a JSON column, which can hold a JSON null, NULL leaves the key out."""
+    """Build the metadata. NULL is null; in a JSON column, which can hold a JSON null, NULL leaves the key out, and in a
+    column that is not of the import."""
     names = [slot.name for slot, _ in fields]
-    return object_column(
-        names, [array for _, array in fields], omit=[slot.name for slot, _ in fields if slot.kind.is_json]
-    )
+    omit = [slot.name for slot, _ in fields if slot.kind.is_json or slot.optional]
+    return object_column(names, [array for _, array in fields], omit=omit)
+
+
+def _joined(metadata: Array, others: Array) -> Array:
+    """Metadata with the keys of columns beside it; a key that the metadata has already gets ``_`` in front."""
+    filled = pc.not_equal(others, "{}")
+    if not pc.any(filled).as_py():
+        return metadata
+    rows = []
+    for row, more in zip(
+        parsed.parse_objects(metadata.filter(filled)), parsed.parse_objects(others.filter(filled)), strict=True
+    ):
+        for key, value in more.items():
+            while key in row:
+                key = f"_{key}"
+            row[key] = value
+        rows.append(parsed.dumps(row))
+    return pc.replace_with_mask(metadata, filled, pa.array(rows, pa.string()))
 
 
 def _whole(texts: Array, slot: Slot, ids: Array) -> Array:
