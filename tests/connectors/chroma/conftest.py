@@ -15,8 +15,6 @@ from vecport.testing.engines.chroma import ChromaEngine
 
 from .support import raw
 
-chromadb = pytest.importorskip("chromadb")
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ChromaEngine]:
@@ -26,6 +24,7 @@ def server() -> Iterator[ChromaEngine]:
 
 @pytest.fixture
 def raw_server(server: ChromaEngine) -> Iterator[Any]:
+    chromadb = pytest.importorskip("chromadb")
     client = chromadb.HttpClient("127.0.0.1", server.port)
     yield client
     client.close()

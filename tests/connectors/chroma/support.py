@@ -28,8 +28,6 @@ from vecport.model import canonical
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField
 
-chromadb = pytest.importorskip("chromadb")
-
 CONNECTOR = ChromaConnector()
 EVERYTHING = Selection()
 MARK = Mark("part-0-0", 0)
@@ -43,6 +41,7 @@ def place_of(text: str | Path, **options: str | Secret) -> address.Place:
 @contextlib.contextmanager
 def raw(path: Path) -> Iterator[Any]:
     """A client of the tests' own; closed, so that nothing of this process has the folder open."""
+    chromadb = pytest.importorskip("chromadb")
     client = chromadb.PersistentClient(path)
     try:
         yield client
@@ -143,6 +142,7 @@ DOCS = Collection("docs", vectors=(VectorField("", dim=2, metric="l2", nullable=
 
 def client_of(address: str) -> Any:
     """A client of the test's own, to be closed."""
+    chromadb = pytest.importorskip("chromadb")
     at = parse(address)
     return closing(chromadb.PersistentClient(at.path) if at.local else chromadb.HttpClient(at.host, at.port))
 

@@ -20,6 +20,8 @@ from vecport.errors import Locked, Unavailable
 
 from .support import by_id, collection_of, open_source, open_target, raw, read, temporary_copies
 
+pytest.importorskip("chromadb")
+
 WRITER = """
 import sys, time
 import chromadb, numpy as np

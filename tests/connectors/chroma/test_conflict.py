@@ -15,6 +15,8 @@ from vecport.testing.engines.chroma import ChromaEngine
 
 from .support import CONNECTOR, MARK, client_of, page, plan_for
 
+pytest.importorskip("chromadb")
+
 
 def everything(address: str, name: str) -> dict[str, Any]:
     with client_of(address) as client:

@@ -17,6 +17,8 @@ from vecport.testing.engines.chroma import ChromaEngine
 
 from .support import batch_of, collection_of, load, open_source, open_target, raw, read
 
+pytest.importorskip("chromadb")
+
 
 def test_legacy_space(tmp_path: Path, scratch: Any) -> None:
     path = tmp_path / "db"

@@ -20,6 +20,8 @@ from vecport.testing.engines.chroma import ChromaEngine
 
 from .support import CONNECTOR, by_id, fingerprint, open_source, place_of, raw, read, temporary_copies
 
+pytest.importorskip("chromadb")
+
 
 def test_reading_a_folder_changes_nothing(filled: Path) -> None:
     before, copies = fingerprint(filled), temporary_copies()

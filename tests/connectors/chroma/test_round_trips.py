@@ -39,6 +39,9 @@ from .support import (
     unique,
 )
 
+pytest.importorskip("chromadb")
+
+
 # -- round trips -----------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from vecport.errors import NotFound, NotRepresentable, UsageError
 
 from .support import CONNECTOR, DOCS, MARK, client_of, page, plan_for, there_and_back
 
+pytest.importorskip("chromadb")
+
 # -- settings --------------------------------------------------------------------------------------------------
 
 HNSW = {"max_neighbors": 9, "ef_construction": 33, "ef_search": 44, "sync_threshold": 70, "batch_size": 50,

@@ -18,6 +18,8 @@ from vecport.testing.engines.chroma import ChromaEngine
 
 from .support import CONNECTOR, DOCS, MARK, client_of, page, rows_of, there_and_back
 
+pytest.importorskip("chromadb")
+
 
 def test_uris_are_kept(place: str, name: str, tmp_path: Path) -> None:
     uris = [None, "file:///x", "", "a\0b", 'é "quoted" \\', "x" * 5_000]
