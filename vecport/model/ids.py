@@ -54,11 +54,12 @@ def untagged(text: str) -> tuple[str, str]:
 
 def check(text: str, kind: str) -> None:
     """Raise ``NotRepresentable`` unless ``text`` is the canonical form of an id of this kind."""
-    if not _fits(text, kind):
+    if not fits(text, kind):
         raise NotRepresentable(f"id {text!r} is not the canonical form of an id of kind {kind!r}")
 
 
-def _fits(text: str, kind: str) -> bool:
+def fits(text: str, kind: str) -> bool:
+    """Whether ``text`` is the canonical form of an id of this kind."""
     if kind == "string":
         return True
     if kind == "composite":
@@ -91,7 +92,7 @@ def misfits(column: pa.Array, kind: str) -> pa.Array:
     if kind == "string":
         return pa.repeat(pa.scalar(False), len(column))
     if wanted is None:
-        return pa.array([not _fits(text, kind) for text in column.to_pylist()], pa.bool_())
+        return pa.array([not fits(text, kind) for text in column.to_pylist()], pa.bool_())
     ints, uuids = forms(column)
     if kind == "position":
         ints = pc.and_not(ints, pc.starts_with(column, "-"))
@@ -140,13 +141,13 @@ def stand_in(text: str, kind: str = "string", namespace: str = "") -> str:
 
 def is_stand_in(stored: str, text: str, kind: str = "string", namespace: str = "") -> bool:
     """Whether ``stored`` is the UUID that stands for an id; never for one that is not of the kind."""
-    return _fits(text, kind) and stand_in(text, kind, namespace) == stored
+    return fits(text, kind) and stand_in(text, kind, namespace) == stored
 
 
 def stand_ins(ids: pa.Array, namespaces: pa.Array, kind: str, *, strangers: bool = False) -> pa.Array:
     """``stand_in`` for a column of ids; with ``strangers``, ids of another kind stand for themselves."""
     pairs = zip(ids.to_pylist(), namespaces.to_pylist(), strict=True)
-    texts = [i if strangers and not _fits(i, kind) else stand_in(i, kind, ns) for i, ns in pairs]
+    texts = [i if strangers and not fits(i, kind) else stand_in(i, kind, ns) for i, ns in pairs]
     return pa.array(texts, pa.string())
 
 

@@ -87,6 +87,9 @@ class Restorer:
         record_ids, namespace = page.column("id"), page.column("namespace")
         document, metadata = page.column("document"), page.column("metadata")
         p = self.passport
+        if self.native.id_kind == "tagged" and p.collection.id_kind != "tagged":
+            record_ids = _untagged(record_ids, p.collection.id_kind)
+            page = _with_keys(page, record_ids, namespace)
         if p.prefix is not None:
             record_ids, namespace = self._unprefixed(record_ids)
             page = _with_keys(page, record_ids, namespace)
@@ -223,6 +226,17 @@ class Restorer:
             return original
         self.foreign += self.passport.ids == "hashed"
         return stored
+
+
+def _untagged(record_ids: pa.Array, kind: str) -> pa.Array:
+    """Ids without the tags that a file of several kinds gives them; one of another kind that would be taken for one of
+    ``kind`` without its tag keeps it."""
+    out = []
+    for tagged in record_ids.to_pylist():
+        own, tag = ids.untagged(tagged)
+        mine = tag in kind.split("|") or (kind == "position" and tag == "int")
+        out.append(own if mine or not ids.fits(own, kind) else tagged)
+    return pa.array(out, pa.string())
 
 
 def _with_keys(page: pa.RecordBatch, record_ids: pa.Array, namespace: pa.Array) -> pa.RecordBatch:
