@@ -53,6 +53,7 @@ from .contract import (
     Target,
     TargetPlan,
 )
+from .kit.lifecycle import settle
 
 Key = tuple[str, str]
 SortKey = tuple[str, tuple[int, int, str]]
@@ -419,15 +420,9 @@ class MemoryTarget(Target):
         room = _rooms.setdefault(self._place.path, _Room())
         with room.lock:
             there = room.stores.get(self._name)
-            if there is not None and there.rows and plan.if_exists == "create" and not plan.resume:
-                raise AlreadyExists(
-                    f"collection {self._name!r} of {self._place.text} has {len(there.rows)} records",
-                    safe="nothing was written",
-                    next="write to another name, or say --if-exists append or --if-exists replace",
-                )
             collection = renamed(plan.collection, self._name)
-            keeps = there is not None and bool(there.rows) and (plan.resume or plan.if_exists == "append")
-            if there is not None and keeps:
+            decision = settle(plan, self.describe(), title=f"collection {self._name!r}", place=self._place.text)
+            if there is not None and decision == "keep" and there.rows:
                 _check_same(there.collection, collection)
             else:
                 room.stores[self._name] = there = _Store(collection)

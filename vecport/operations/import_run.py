@@ -95,7 +95,7 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
     state = ImportState(job.import_id)
     with state.lock(job.target.text):
         existing = session.describe()
-        resume = is_resumed(job, state, existing)
+        resume = is_resumed(job, state, existing, session.capabilities)
         if not resume:
             if state.begun() is None:
                 # What a run left that was killed while it tidied up.
@@ -122,8 +122,13 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
     return written, resumed
 
 
-def is_resumed(job: ImportJob, state: ImportState, existing: Description | None) -> bool:
-    """Whether this very import was begun here before and its collection is still the one that it made."""
+def is_resumed(
+    job: ImportJob, state: ImportState, existing: Description | None, capabilities: TargetCapabilities
+) -> bool:
+    """Whether this very import was begun here before and its collection may still be the one that it made.
+
+    The target looks closer: what is not of this import it does not take for its own (``connectors.kit.lifecycle``).
+    """
     begun = state.begun()
     if existing is None:
         return False
@@ -133,6 +138,9 @@ def is_resumed(job: ImportJob, state: ImportState, existing: Description | None)
     passport = passport_of(existing)
     if passport is not None:
         return passport.import_id == job.import_id and (passport.state == "loading" or begun is not None)
+    if existing.count == 0 or (capabilities.passport and job.choices.if_exists == "replace"):
+        # Nothing of this import is in it: what it makes has a passport from the first moment on.
+        return False
     return begun is not None
 
 

@@ -127,7 +127,7 @@ def _look(whole: ImportJob, piece: split.Piece, record: _Record) -> _Step:
     with job.target.open_target(job.stop) as session:
         existing = session.describe()
         complete = _is_complete(job, existing, record)
-        resume = not complete and is_resumed(job, state, existing)
+        resume = not complete and is_resumed(job, state, existing, session.capabilities)
         if not complete:
             check_existing(job, existing, session.capabilities, resume=resume)
         plan = make_plan(

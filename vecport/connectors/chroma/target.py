@@ -44,6 +44,7 @@ from .. import access
 from ..address import Place
 from ..checks import check_batch, check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..kit.lifecycle import is_ours, settle
 from . import client as clients
 from . import folder, permissions
 from . import settings as of_collection
@@ -194,20 +195,14 @@ class ChromaTarget(Target):
             there = open_collection(client, self._name, self._place)
         except NotFound:
             return None, False
-        # A killed import may have ended before it deleted what it was to replace.
-        ours = plan.resume and (not plan.passport or _import_id(there) == plan.import_id)
         with clients.translated(self._place.text):
-            rows = int(there.count())
-            if plan.if_exists == "replace" and not ours:
+            made = _import_id(there)
+            found = Description(plan.collection, int(there.count()), None if made is None else {"import_id": made})
+            decision = settle(plan, found, title=f"collection {self._name!r}", place=self._place.text)
+            if decision == "recreate":
                 client.delete_collection(self._name)
                 return None, False
-        if rows and plan.if_exists == "create" and not ours:
-            raise AlreadyExists(
-                f"collection {self._name!r} of {self._place.text} has {rows:,} records",
-                safe="nothing was written",
-                next="write to another name with -c/--collection, or say --if-exists append or --if-exists replace",
-            )
-        return there, ours
+        return there, is_ours(plan, found)
 
     def attach(self, plan: TargetPlan) -> None:
         self._checked(plan)

@@ -24,6 +24,7 @@ from .. import access
 from ..address import Place
 from ..checks import check_batch, check_plan
 from ..contract import Description, Json, Mark, Permission, Target, TargetPlan
+from ..kit.lifecycle import settle
 from .files import Input, codec_of
 from .lines import BLANK, FORM_NAMES, spell_lines
 from .survey import Options, take_survey
@@ -88,7 +89,12 @@ class JsonlTarget(Target):
     def prepare(self, plan: TargetPlan) -> None:
         self._check(plan)
         self._open_log(plan)
-        if not (plan.resume and self._log.resume(plan.collection.digest())):
+        ours = plan.resume and self._log.resume(plan.collection.digest())
+        if _has_content(self._path):
+            # A file that is replaced stays until the new one is whole.
+            found = Description(plan.collection, None)
+            settle(plan, found, title="the file", place=self._shown, ours=ours)
+        if not ours:
             self._log.begin(plan.collection.digest())
 
     def attach(self, plan: TargetPlan) -> None:
@@ -146,12 +152,6 @@ class JsonlTarget(Target):
         if self._path.is_dir():
             raise UsageError(f"{self._shown} is a folder", next="name a file in it")
         access.require(access.to_create(self._path))
-        if plan.if_exists == "create" and not plan.resume and _has_content(self._path):
-            raise AlreadyExists(
-                f"{self._shown} exists and is not empty",
-                safe="nothing was written",
-                next="write to another file, or say --if-exists replace",
-            )
 
     def _open_log(self, plan: TargetPlan) -> None:
         self._plan = plan

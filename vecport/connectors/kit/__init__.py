@@ -6,6 +6,7 @@ Each module has one reason, and none knows a database:
 * ``settings``: the table of ``--set``: parsing, export by allow-list, restoring, documentation.
 * ``errors``: tables that turn a client's errors into vecport's, ready for HTTP and gRPC.
 * ``places``: collections that are not there, keys without TLS, options of an address.
+* ``lifecycle``: whose a collection is that is there: create, keep, recreate or refuse.
 * ``listing``, ``ranges``: sources that list ids and then fetch them, and sources whose keys have an order.
 * ``flight``, ``requests``: requests in flight ahead, and pages cut to what a request may hold.
 * ``blame``: the first record that a request fails for, by halving.

@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import AlreadyExists, AuthenticationFailed, NotFound, NotRepresentable, UsageError
-from ..contract import Json, TargetPlan
+from ..address import Place
+from ..contract import Description, Json, TargetPlan
+from ..kit.lifecycle import Decision, settle
 from . import acknowledge, existing, sql
 from .catalog import Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
 from .connect import run
@@ -150,25 +152,25 @@ def _fitted(table: Table, wanted: Layout) -> Layout:
     return replace(wanted, slots=tuple(slots))
 
 
+def decided(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
+    """What becomes of a table that is there: its comment says whose it is, or that an import of it is under way."""
+    if plan.if_exists != "replace":
+        refuse_other_relations(table)
+    comment = parse_comment(table.comment)
+    ours = comment is not None and comment.import_id == plan.import_id
+    ours = ours or acknowledge.under_way(connection, table, plan.import_id)
+    rows = None if scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})") else 0
+    passport = None if comment is None else {"import_id": comment.import_id}
+    return settle(
+        plan, Description(plan.collection, rows, passport), title=f"the table {table.shown}", place=place.text,
+        ours=ours, fits=lambda: not is_left_over(connection, table, wanted, plan),
+    )  # fmt: skip
+
+
 def check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
     """Decide whether an import may write into an existing table; return the layout in which it does."""
     refuse_other_relations(table)
     comment = parse_comment(table.comment)
-    if plan.if_exists != "append":
-        if plan.resume:
-            ours = comment is not None and comment.import_id == plan.import_id
-            if not ours and not acknowledge.under_way(connection, table, plan.import_id):
-                raise AlreadyExists(
-                    f"the table {table.shown} is not the one that this import created",
-                    safe="nothing was written",
-                    next="choose another name, or --if-exists replace",
-                )
-        elif scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})"):
-            raise AlreadyExists(
-                f"the table {table.shown} has records",
-                safe="nothing was written",
-                next="choose another name, or --if-exists append or replace",
-            )
     layout = existing_layout(table, wanted, plan)
     others = _other_metrics(table, layout, comment, plan, known=True)
     if others:

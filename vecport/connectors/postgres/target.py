@@ -142,24 +142,21 @@ class PostgresTarget(Target):
         with self._failures(), self._transaction(WRITE) as connection:
             extension = tables.ensure_extension(connection) if plan.collection.vectors else None
             table = find_table(connection, schema, name)
-            if table is not None and plan.if_exists == "replace" and not plan.resume:
-                tables.drop(connection, table)
-                schema, table = table.schema, None
+            kept = table is not None and plan.if_exists == "append"
+            if table is not None and not kept:
+                kept = tables.decided(connection, table, layout, plan, self._place) == "keep"
+                if not kept:
+                    tables.drop(connection, table)
+                    schema, table = table.schema, None
             home = table.schema if table is not None else tables.home_of(connection, schema)
             # Types go with a table that is created: where the one that is there stays, all of this is undone.
             create = table is None or plan.if_exists == "create"
             layout = TypeMaker(connection, home, plan.native.get("types"), create=create).layout(layout)
             if table is None:
                 table = tables.create(connection, home, name, plan, layout, extension)
-            elif (
-                not plan.resume and plan.if_exists == "create" and tables.is_left_over(connection, table, layout, plan)
-            ):
-                # Empty, made by vecport, and for something else: nobody's work is lost.
-                tables.drop(connection, table)
-                table = tables.create(connection, table.schema, name, plan, layout, extension)
             else:
                 layout = tables.check_existing(connection, table, plan, layout)
-            acknowledge.begin(connection, table, plan.import_id, fresh=not plan.resume)
+            acknowledge.begin(connection, table, plan.import_id, fresh=not (plan.resume and kept))
         self._attached(plan, table, layout, extension)
 
     def attach(self, plan: TargetPlan) -> None:

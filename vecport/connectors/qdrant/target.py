@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
+from ...errors import Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
 from ..checks import check_default, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..kit.lifecycle import Decision, settle
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .settings import PASSPORT_KEY
@@ -99,7 +100,7 @@ class QdrantTarget(Target):
         self._check(plan)
         info = self._backend.info(self._name)
         aliases: list[str] = []
-        if info is not None and plan.if_exists == "replace" and not plan.resume:
+        if info is not None and self._decided(plan, info) == "recreate":
             aliases = self._drop()
             info = None
         if info is None:
@@ -111,15 +112,34 @@ class QdrantTarget(Target):
             schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
             if plan.on_conflict == "fail":
                 conflicts.check_readable(plan, info, self._backend)
-            if plan.if_exists == "create" and not plan.resume and (count := self.count()):
-                raise AlreadyExists(
-                    f"collection {self._name!r} in {self._backend.text} has {count:,} records",
-                    safe="nothing was written",
-                    next="choose another name with -c, or --if-exists append, or --if-exists replace",
-                )
             self._backend.set_metadata(self._name, PASSPORT_KEY, settings.passport_text(plan.passport))
         self._loading = load.begin(self._backend, plan, self._info())
         self.attach(plan)
+
+    def _decided(self, plan: TargetPlan, info: Any) -> Decision:
+        """What becomes of the collection; a server that keeps no metadata cannot say whose it is."""
+        try:
+            passport = settings.read_own(info, PASSPORT_KEY)
+        except ValueError:
+            passport = None
+        found = Description(plan.collection, self.count(), passport)
+        ours = None if self._backend.keeps_metadata else plan.resume
+
+        def fits() -> bool:
+            try:
+                schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
+            except NotRepresentable:
+                return False
+            return True
+
+        try:
+            return settle(
+                plan, found, title=f"collection {self._name!r}", place=self._backend.text, ours=ours, fits=fits
+            )
+        except AlreadyExists:
+            # Where the records do not fit either, there is no use in advising to append.
+            schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
+            raise
 
     def _check(self, plan: TargetPlan) -> None:
         """Refuse a plan that cannot be carried out to its end, before anything is created."""
