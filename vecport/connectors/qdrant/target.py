@@ -132,7 +132,14 @@ class QdrantTarget(Target):
                 return False
             return True
 
-        return settle(plan, found, title=f"collection {self._name!r}", place=self._backend.text, ours=ours, fits=fits)
+        try:
+            return settle(
+                plan, found, title=f"collection {self._name!r}", place=self._backend.text, ours=ours, fits=fits
+            )
+        except AlreadyExists:
+            # Where the records do not fit either, there is no use in advising to append.
+            schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
+            raise
 
     def _check(self, plan: TargetPlan) -> None:
         """Refuse a plan that cannot be carried out to its end, before anything is created."""
