@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from ..errors import NotRepresentable, TooLarge, Unavailable
 from . import guest as guests
-from .contract import Json, Mark, Page, Source, Target
+from .contract import Json, Mark, Page, Source, Target, TargetPlan
 from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
+from .kit.checks import check_records
 
 T = TypeVar("T")
 
@@ -95,13 +96,43 @@ def _decorate(instance: Source | Target, name: str, pace: Pace, patience: Patien
     setattr(instance, name, wrapped)
 
 
-def decorated_target(target: Target, guest: Guest = UNBOUNDED, clock: Clock | None = None) -> Target:
+def checked_target(target: Target, title: str) -> Target:
+    """Refuse row groups with what the target does not claim to hold, before it sees them, by ``kit.checks``.
+
+    Args:
+        target: a session.
+        title: the database's name, for messages.
+    """
+    attach, write = target.attach, target.write
+    plans: list[TargetPlan] = []
+
+    def attach_and_remember(plan: TargetPlan) -> None:
+        attach(plan)
+        plans[:] = [plan]
+
+    def write_checked(batch: pa.RecordBatch, mark: Mark) -> None:
+        if plans:
+            where = f"{mark.shard} row group {mark.group}"
+            check_records(batch, plans[0], target.capabilities, title, where)
+        write(batch, mark)
+
+    target.attach = attach_and_remember  # type: ignore[method-assign]
+    target.write = write_checked  # type: ignore[method-assign]
+    return target
+
+
+def decorated_target(
+    target: Target, guest: Guest = UNBOUNDED, clock: Clock | None = None, title: str = "the target"
+) -> Target:
     """Keep a guest's bounds, retry writes, which are idempotent by contract, and cut them where they are too large.
+
+    What the target does not claim to hold is refused before it sees it.
 
     Args:
         target: a session.
         guest: bounds on requests and bytes of this session.
         clock: None for the real one.
+        title: the database's name, for messages.
     """
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
@@ -111,7 +142,7 @@ def decorated_target(target: Target, guest: Guest = UNBOUNDED, clock: Clock | No
     for name in ("attach", "count", "acknowledged", "link", "finish"):
         _decorate(target, name, pace, patience)
     target.write = _Writer(target, pace, patience).write  # type: ignore[method-assign]
-    return target
+    return checked_target(target, title)
 
 
 class _Writer:

@@ -204,7 +204,9 @@ def _keep(selection: Selection) -> Callable[[pa.RecordBatch], bool]:
 class MemorySource(Source):
     """Reads a copy that ``snapshot`` made."""
 
-    capabilities: SourceCapabilities = SourceCapabilities(snapshot=True, key_ordered=True, concurrency="threads")
+    capabilities: SourceCapabilities = SourceCapabilities(
+        snapshot=True, key_ordered=True, concurrency="threads", selects_namespaces=True
+    )
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         self._place, self._name = place, name
@@ -342,7 +344,9 @@ class MemorySource(Source):
 class LiveMemorySource(MemorySource):
     """Reads what is there now, page by page (option ``mode=live``)."""
 
-    capabilities: SourceCapabilities = SourceCapabilities(key_ordered=True, concurrency="threads")
+    capabilities: SourceCapabilities = SourceCapabilities(
+        key_ordered=True, concurrency="threads", selects_namespaces=True
+    )
 
     def snapshot(self) -> Json:
         return {}

@@ -43,6 +43,7 @@ class SourceCapabilities:
         page_rows: a good page size at 384 dimensions; scaled down by the memory budget.
         keyless: ids are positions; there is no key to compare by.
         count: what ``count`` is worth, one of COUNTS. What is not exact proves nothing; keys that are listed do.
+        selects_namespaces: ``Selection.namespaces`` works; the pipeline refuses it elsewhere.
     """
 
     snapshot: bool = False
@@ -53,6 +54,7 @@ class SourceCapabilities:
     page_rows: int = 1_000
     keyless: bool = False
     count: str = "exact"
+    selects_namespaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..connectors.contract import Page, Reject, Selection, Source
 from ..dump.journal import Durable, Journal
 from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
-from ..errors import Incomplete
+from ..errors import Incomplete, IntegrityError
 from ..model.collection import Collection, collection_from_json
 from ..model.widening import Misfit
 from . import rejects
@@ -101,7 +102,8 @@ def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit,
     """Read a partition from its start or its resume point and write its shards.
 
     Raises:
-        IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``.
+        IntegrityError: a record cannot be read whole, and the task says ``on_error: fail``; or the source gave one of a
+            namespace that was not asked for.
         Misfit: a record does not fit the schema that a passport remembers.
     """
     collection = collection_from_json(task.collection)
@@ -110,6 +112,7 @@ def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit,
     resume = task.resume or {"cursor": None, "key": None}
     behind = tuple(resume["key"]) if resume["key"] else None
     cursor, left = resume["cursor"], task.limit
+    namespaces = task.selection.namespaces
     unread = _Unread()
     try:
         for page in source.scan(task.partition, cursor, task.page_rows):
@@ -123,9 +126,9 @@ def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit,
                 batch = batch.slice(0, left)
                 left -= batch.num_rows
             if batch.num_rows:
-                sink.add(
-                    restorer.apply(batch) if restorer else batch, batch.select(["namespace", "id"]), cursor, unread
-                )
+                restored = restorer.apply(batch) if restorer else batch
+                _check_selected(restored, namespaces, task)
+                sink.add(restored, batch.select(["namespace", "id"]), cursor, unread)
                 emit(Advanced(batch.num_rows))
             cursor = _next_cursor(page, cursor)
             if left == 0:
@@ -140,6 +143,22 @@ def export_partition(task: ExportTask, source: Source, store: Store, emit: Emit,
         number=task.number, shards=tuple(sink.written), rows=sink.rows, stale=stale, foreign=foreign,
         missing=tuple(unread.missing), rejected=tuple((r.namespace, r.id, r.reason) for r in unread.rejected),
     )  # fmt: skip
+
+
+def _check_selected(batch: pa.RecordBatch, namespaces: tuple[str, ...], task: ExportTask) -> None:
+    """A dump that says which namespaces it has must have no record of another."""
+    if not namespaces:
+        return
+    asked = pc.is_in(batch.column("namespace"), value_set=pa.array(namespaces, pa.string()))
+    row = pc.index(asked, False).as_py()
+    if row >= 0:
+        raise IntegrityError(
+            f"{task.source.text}: record {batch.column('id')[row].as_py()!r} is of namespace"
+            f" {batch.column('namespace')[row].as_py()!r}",
+            f"only {', '.join(map(repr, namespaces))} was asked for: the connector does not select what it was told to",
+            "no manifest was written, so there is no dump that could be taken for one of these namespaces",
+            "export all namespaces (without --namespace), and report this",
+        )  # fmt: skip
 
 
 def _lost_place(task: ExportTask, key: tuple[Any, ...]) -> Incomplete:

@@ -48,14 +48,28 @@ class Endpoint:
         return words
 
     def open_source(self, selection: Selection, stop: Stop | None = None) -> Source:
-        """Open a reading session that keeps the guest's bounds and retries what is worth retrying, until ``stop``."""
-        opened = registry.get(self.connector).open_source(self.place, self.collection, selection)
+        """Open a reading session that keeps the guest's bounds and retries what is worth retrying, until ``stop``.
+
+        Raises:
+            UsageError: namespaces are selected, and the source does not select by them.
+        """
+        connector = registry.get(self.connector)
+        opened = connector.open_source(self.place, self.collection, selection)
+        if selection.namespaces and not opened.capabilities.selects_namespaces:
+            opened.close()
+            raise UsageError(
+                f"{connector.info.title} cannot be asked for the records of a namespace",
+                f"--namespace {', '.join(map(repr, selection.namespaces))} was given",
+                next="choose records with --where" if connector.info.where else "export all of them",
+            )
         return decorated_source(opened, self.guest, interruptible(stop.check if stop else None))
 
     def open_target(self, stop: Stop | None = None) -> Target:
         """Open a writing session that keeps the guest's bounds and retries what is worth retrying, until ``stop``."""
-        opened = registry.get(self.connector).open_target(self.place, self.collection)
-        return decorated_target(opened, self.guest, interruptible(stop.check if stop else None))
+        connector = registry.get(self.connector)
+        opened = connector.open_target(self.place, self.collection)
+        clock = interruptible(stop.check if stop else None)
+        return decorated_target(opened, self.guest, clock, connector.info.title)
 
     def shared(self, workers: int) -> Endpoint:
         """The same for one of some workers: together they keep the guest's bounds."""

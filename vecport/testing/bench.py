@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -106,6 +106,34 @@ def _values(column: Any, field: VectorField) -> list[Any]:
         else:
             out.append(scalar.as_py())
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a reading case reads: which kind of ids the collection has, and whether a filter selects some of it."""
+
+    id_kind: str
+    filtered: bool = False
+
+    def __str__(self) -> str:
+        return self.id_kind + (" where" if self.filtered else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A filled collection that a case reads.
+
+    Attributes:
+        made: the collection.
+        records: that the selection covers.
+        others: that it does not cover.
+        selection: everything, or what a filter says.
+    """
+
+    made: Collection
+    records: list[Record]
+    others: list[Record]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -277,6 +305,24 @@ class Bench:
         self.put(made, self.records(made, n))
         return made
 
+    def ground(self, way: Way, n: int, rows: int = EVERYTHING, **plan: Any) -> Ground:
+        """A new collection of which ``n`` ordinary records or a few more are selected, written ``rows`` at once.
+
+        Filled from the last id to the first, so that an order of writing is no order of keys.
+        """
+        made = self.collection(id_kind=way.id_kind)
+        if way.id_kind == "composite":
+            made = replace(made, key=self.suite.key_fields())
+        example = self.suite.where(self) if way.filtered else None
+        text, means = example or (None, _any_record)
+        records = self.records(made, n)
+        while sum(map(means, records)) < n:
+            records = self.records(made, 2 * len(records))
+        self.put(made, records[::-1], rows=rows, **plan)
+        others = [r for r in records if not means(r)]
+        assert others or not (n and way.filtered), "the example of a filter selects everything"
+        return Ground(made, [r for r in records if means(r)], others, Selection(where=text))
+
     def keep_or_refuse(self, collection: Collection, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
         """Write records one by one; each is refused with ``NotRepresentable`` or comes back as it is.
 
@@ -360,6 +406,10 @@ class Bench:
     def bound(self, field: VectorField) -> Bound | None:
         """How far a vector of this field may be off."""
         return self.target_caps.bound_of(field.metric, field.dtype)
+
+
+def _any_record(record: Record) -> bool:
+    return True
 
 
 def _metadata(n: int, caps: TargetCapabilities, seed: int) -> dict[str, Any]:

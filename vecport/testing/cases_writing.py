@@ -54,13 +54,6 @@ class Writing:
             assert described is not None
             assert described.count == target.count() == 7
 
-    def test_namespaces_add_up_to_the_count(self, bench: Bench) -> None:
-        made = bench.filled(7)
-        with bench.source(made.name, collection=made) as source:
-            counted, why = source.namespaces(), source.uncounted()
-            assert counted is None or sum(counted.values()) == source.count()
-            assert counted is None or not why, "what is counted needs no reason"
-
     def test_permissions_are_told_without_reading_or_creating(self, bench: Bench) -> None:
         made = bench.collection()
         records = bench.records(made, 3)

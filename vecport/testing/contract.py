@@ -39,8 +39,8 @@ pytest.register_assert_rewrite(
 from ..connectors.address import Place  # noqa: E402
 from ..connectors.contract import Connector  # noqa: E402
 from ..model.capabilities import TargetCapabilities  # noqa: E402
-from ..model.collection import Collection, Field  # noqa: E402
-from .bench import Bench, engine_missing  # noqa: E402
+from ..model.collection import ID_KINDS, Collection, Field  # noqa: E402
+from .bench import Bench, Way, engine_missing  # noqa: E402
 from .cases_facts import Facts  # noqa: E402
 from .cases_metadata import Ids, Metadata  # noqa: E402
 from .cases_reading import Live, Reading  # noqa: E402
@@ -50,7 +50,7 @@ from .cases_workers import Native, Workers  # noqa: E402
 from .cases_writing import Writing  # noqa: E402
 from .records import Record  # noqa: E402
 
-__all__ = ["Bench", "ConnectorContract", "Record", "engine_missing"]
+__all__ = ["Bench", "ConnectorContract", "Record", "Way", "engine_missing"]
 
 
 class ConnectorContract(
@@ -80,6 +80,19 @@ class ConnectorContract(
     def bench(self, place: Place) -> Bench:
         """What the cases work with."""
         return Bench(self, place)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run every reading case for each kind of ids that is claimed, with and without a filter."""
+        if "way" in metafunc.fixturenames:
+            metafunc.parametrize("way", self.ways(), ids=str)
+
+    @classmethod
+    def ways(cls) -> list[Way]:
+        """Each kind of ids that the connector claims to hold, everything and what a filter selects."""
+        caps = cls.connector.target.capabilities if cls.connector.target else cls.holds
+        kinds = [kind for kind in ID_KINDS if kind in caps.id_kinds and kind != "position"]
+        filters = (False, True) if cls.where is not ConnectorContract.where else (False,)
+        return [Way(kind, filtered) for kind in kinds for filtered in filters]
 
     @pytest.fixture(autouse=True)
     def _known_gap(self, request: pytest.FixtureRequest) -> None:

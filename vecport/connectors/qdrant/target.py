@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...errors import Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
+from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.batch import page_schema
 from ...model.capabilities import MetadataRules, TargetCapabilities
 from ..checks import check_default, sole_ids
