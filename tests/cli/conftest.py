@@ -13,6 +13,7 @@ import pytest
 import vecport
 from vecport.cli.app import run
 from vecport.dump.manifest import Identity
+from vecport.model.compare import KINDS, Finding, Part
 from vecport.operations.connectors import ConnectorsResult
 from vecport.operations.copy import CopyResult
 from vecport.operations.diff import DiffResult
@@ -111,7 +112,13 @@ def results(text: str = "thing") -> dict[str, Any]:
     ledger = [
         {"field": f"metadata:{text}", "status": "lossy", "count": 3, "why": f"{text} is too long", "example": text}
     ]
-    examples = {k: [text] for k in ("missing", "extra", "vectors", "metadata", "added", "removed")}
+    parts = (Part(text, text, text, 0.5), Part(f"metadata:{text}", text, text))
+    examples = tuple(Finding(kind, text, text, parts) for kind in KINDS)
+    counts: dict[str, Any] = {
+        "within_bound": 1, "changed": 1, "repeated": 1, "vectors_changed": 1, "metadata_changed": 1,
+        "parts": {text: 1}, "bound": "bit for bit", "bounds": {text: "bit for bit"}, "examples": examples,
+        "seconds": 1.0, "exit_code": 3, "schema_changes": (text,),
+    }  # fmt: skip
     vector = {"name": text, "kind": "dense", "dtype": "float32", "dim": 3, "metric": "cosine", "column": "vector"}
     fields = [{"name": text, "type": text}]
     facts = {"rows": 10, "bytes": 2048, "collection": text, "vectors": [vector], "fields": fields,
@@ -125,7 +132,7 @@ def results(text: str = "thing") -> dict[str, Any]:
     exported = ExportResult(text, 10, 2048, 1, Identity("ab" * 32, 10, 7), {"kind": "snapshot"}, True, (text,), 4, 2.0)
     imported = ImportResult("./d", text, 10, 6, 4, ledger, False, f"vecport verify ./d {text}", text, 2.0, (text,),
                             collections={text: Destination(text, 10)})  # fmt: skip
-    one = VerifyResult("./d", text, 10, 10, 5, 1, 1, 1, 1, 1, (text,), "within 1e-07", examples, 1.0, (text,), 3, text)
+    one = VerifyResult("./d", text, 10, 10, equal=5, missing=1, extra=1, notes=(text,), namespace=text, **counts)
     verified = replace(one, collections={text: one, "": one})
     return {
         "export": exported,
@@ -143,8 +150,7 @@ def results(text: str = "thing") -> dict[str, Any]:
         "connectors": ConnectorsResult(()),
         "validate": ValidateResult(text, "full", False, checks, 1.0, (), 3),
         "verify": verified,
-        "diff": DiffResult("./a", "./b", False, (text,), 10, 10, 6, 1, 1, 1, 1, 1, "bit for bit", True, examples, 1.0,
-                           (), 3),
+        "diff": DiffResult("./a", "./b", False, rows_a=10, rows_b=10, unchanged=6, added=1, removed=1, **counts),
     }  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from vecport.dump.layout import PROFILES
 from vecport.errors import EXIT_CODES
 from vecport.model.collection import ID_KINDS
 from vecport.model.key_mapping import NAMESPACE_MODES
-from vecport.operations import import_plan, repeats, validate
+from vecport.operations import import_plan, repeats
+from vecport.operations.compare import levels
 
 from .conftest import FUNCTIONS, Outcome
 
@@ -114,7 +115,7 @@ def test_choices_are_those_of_the_operations() -> None:
     assert options.IF_EXISTS == import_plan.IF_EXISTS
     assert options.ON_CONFLICT == import_plan.ON_CONFLICT
     assert options.NAMESPACES == NAMESPACE_MODES
-    assert options.LEVELS == validate.LEVELS
+    assert options.LEVELS == levels.LEVELS
     assert options.ID_KINDS == ID_KINDS
 
 

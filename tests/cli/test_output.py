@@ -220,8 +220,11 @@ class TestSummaries:
     def test_a_diff_has_one_symbol_a_line(self, cli: Callable[..., Outcome], fakes: Fakes) -> None:
         fakes.answer("diff", results("doc-7")["diff"])
         shown = cli(*CALLS["diff"]).out
-        assert re.findall(r"^  ([=+\-*!])  ", shown, re.MULTILINE) == ["!", "=", "=", "+", "-", "*", "*"]
-        assert re.search(r"\+ +1 +only in B +as doc-7", shown)
+        assert re.findall(r"^  ([=+\-*!])  ", shown, re.MULTILINE) == list("!==+-**" + "--++****")
+        assert re.search(r"\+ +1 +only in B\n", shown)
+        assert re.search(r"part +records\n +doc-7 +1\n", shown)
+        assert re.search(r"\* +doc-7/doc-7 +doc-7 +doc-7 → doc-7 \(0\.5 off\)\n", shown)
+        assert re.search(r"\* +doc-7/doc-7 +metadata:doc-7 +doc-7 → doc-7\n", shown)
 
     def test_a_validation_shows_what_failed(self, cli: Callable[..., Outcome], fakes: Fakes) -> None:
         fakes.answer("validate", results("shard-sha256")["validate"])

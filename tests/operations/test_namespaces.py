@@ -139,7 +139,7 @@ def test_a_record_that_somebody_added_keeps_its_id(tmp_path: Path) -> None:
     result = export(f"chroma:{tmp_path / 'c'}", tmp_path / "back")
     found = diff(dump, tmp_path / "back")
     assert (found.added, found.removed, found.unchanged) == (1, 0, 2)
-    assert found.examples["added"] == ["plain"]
+    assert [(f.kind, f.id) for f in found.examples] == [("extra", "plain")]
     assert any("added in the database by somebody else" in n for n in result.notes)
 
 

@@ -71,6 +71,32 @@ class Bound(Pair):
             self.fail(f"{name} needs a number or a size above zero, as {name}=1000 or {name}=2GiB", param, ctx)
 
 
+class Tolerance(click.ParamType[tuple[str | None, float]]):
+    """A number for all vectors, or ``FIELD=NUMBER``."""
+
+    name = "tolerance"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split at the last ``=``: a vector's name may hold one."""
+        if isinstance(value, tuple):
+            return value
+        field, sign, text = value.rpartition("=")
+        try:
+            return (field if sign else None), float(text)
+        except ValueError:
+            self.fail("a number, as 1e-6, or a vector's name and a number, as title=1e-6", param, ctx)
+
+
+def _as_tolerance(
+    ctx: click.Context, param: click.Parameter, value: tuple[tuple[str | None, float], ...]
+) -> float | dict[str, float] | None:
+    fields = {field: number for field, number in value if field is not None}
+    numbers = [number for field, number in value if field is None]
+    if len(fields) + len(numbers) < len(value) or len(numbers) > 1 or (fields and numbers):
+        raise click.BadParameter("give one number for all vectors, or one for each vector by its name", ctx, param)
+    return numbers[0] if numbers else fields or None
+
+
 def _secret_hint(name: str) -> str:
     return "; a secret never stands on the command line: put it into the environment" if looks_secret(name) else ""
 
@@ -178,8 +204,14 @@ loss = stack(
     click.option("--strict", is_flag=True, help="Refuse what comes back only within a stated error, too."),
 )
 tolerance = click.option(
-    "--tolerance", type=float, metavar="X",
-    help="Largest relative error of a vector that counts as equal; the stated bound when left out.",
+    "--tolerance", multiple=True, type=Tolerance(), metavar="[FIELD=]X", callback=_as_tolerance,
+    help="Largest relative error of a vector that counts as equal, for all or for one by its name, repeatable; the"
+    " bound stated for each when left out.",
+)  # fmt: skip
+compare_level = click.option(
+    "--level", type=click.Choice(LEVELS),
+    help="quick: counts and files; full: every record, by the hashes that dumps recorded; deep: by hashes of their"
+    " data.  [default: full]",
 )  # fmt: skip
 common = stack(
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),

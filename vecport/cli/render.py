@@ -10,6 +10,7 @@ from .sheet import BAD, GOOD, QUIET, Sheet
 from .text import records, safe, show_rate, show_size, show_time
 
 if TYPE_CHECKING:
+    from ..model.compare import Finding
     from ..operations.copy import CopyResult
     from ..operations.diff import DiffResult
     from ..operations.export import ExportResult
@@ -120,7 +121,7 @@ def verify(result: VerifyResult) -> Sheet:
     """The verdict first, then what differs."""
     r = result
     good = not r.exit_code
-    verdict = "Equal" if good and not r.within_bound else "Equal within the bound" if good else "Different"
+    verdict = "Equal" if good and not r.within_bound else "Equal within the bounds" if good else "Different"
     alone = f", namespace {_namespace(r.namespace)} alone" if r.namespace is not None else ""
     sheet = Sheet().headline(f"{verdict}: {r.target} against {r.dump}{alone}", good=good)
     if r.collections:
@@ -128,56 +129,100 @@ def verify(result: VerifyResult) -> Sheet:
                   f"{one.rows:,}") for ns, one in r.collections.items()]  # fmt: skip
         sheet.table(("", "namespace", "collection", "records"), shown, right=("records",))
     rows = [
-        _change("=", r.equal, "equal", (), GOOD),
-        _change("=", r.within_bound, f"equal {r.bound}", (), GOOD),
-        _change("-", r.missing, "missing in the database", r.examples.get("missing", ()), BAD),
-        _change("+", r.extra, "in the database only", r.examples.get("extra", ()), BAD),
-        _change("*", r.vectors_changed, "other vectors", r.examples.get("vectors", ()), BAD),
-        _change("*", r.metadata_changed, "other metadata or document", r.examples.get("metadata", ()), BAD),
+        _change("=", r.equal, "equal", GOOD),
+        _change("=", r.within_bound, f"equal {r.bound}", GOOD),
+        _change("-", r.missing, "missing in the database", BAD),
+        _change("+", r.extra, "in the database only", BAD),
+        _change("*", r.changed, "changed", BAD),
+        _repeated(r.repeated),
         *_schema(r.schema_changes),
     ]
-    return _changes(sheet, rows).facts([("compared", r.bound), ("time", _time(r.rows, r.seconds))])
+    _findings(_changes(sheet, rows), r.parts, r.examples, {"missing": "-", "extra": "+"}, ("dump", "database"))
+    sheet.facts([("compared", r.bound), ("read", _METHODS.get(r.method, r.method)), ("time", _time(r.rows, r.seconds))])
+    return _recorded(sheet, r.by_recorded_hashes and r.method != "count", "the dump")
+
+
+_METHODS = {
+    "scan": "every record of the database, once",
+    "fetch": "the dump's records, by their keys",
+    "count": "no record: counts alone",
+}
 
 
 def diff(result: DiffResult) -> Sheet:
     """``=`` unchanged, ``+`` only in B, ``-`` only in A, ``*`` changed, ``!`` the schema."""
     r = result
     good = not r.exit_code
-    headline = "Identical" if r.identical else "No difference beyond the bound" if good else "Different"
+    headline = "Identical" if r.identical else "No difference beyond the bounds" if good else "Different"
     sheet = Sheet().headline(headline, good=good)
     sheet.facts([("A", f"{r.a} ({records(r.rows_a)})"), ("B", f"{r.b} ({records(r.rows_b)})")])
     rows = [
         *_schema(r.schema_changes),
-        _change("=", r.unchanged, "unchanged", (), GOOD),
-        _change("=", r.within_bound, f"vectors equal {r.bound}", (), GOOD),
-        _change("+", r.added, "only in B", r.examples.get("added", ()), BAD),
-        _change("-", r.removed, "only in A", r.examples.get("removed", ()), BAD),
-        _change("*", r.vectors_changed, "other vectors", r.examples.get("vectors", ()), BAD),
-        _change("*", r.metadata_changed, "other metadata or document", r.examples.get("metadata", ()), BAD),
+        _change("=", r.unchanged, "unchanged", GOOD),
+        _change("=", r.within_bound, f"vectors equal {r.bound}", GOOD),
+        _change("+", r.added, "only in B", BAD),
+        _change("-", r.removed, "only in A", BAD),
+        _change("*", r.changed, "changed", BAD),
+        _repeated(r.repeated),
     ]
-    _changes(sheet, rows).facts([("compared", r.bound), ("time", _time(r.rows_a + r.rows_b, r.seconds))])
-    if r.by_recorded_hashes:
-        sheet.line("by the hashes that the dumps recorded; dumps of strangers: validate --level deep first", QUIET)
-    return sheet
+    _findings(_changes(sheet, rows), r.parts, r.examples, {"missing": "-", "extra": "+"}, ("A", "B"))
+    sheet.facts([("compared", r.bound), ("time", _time(r.rows_a + r.rows_b, r.seconds))])
+    return _recorded(sheet, r.by_recorded_hashes, "the dumps")
 
 
 _Change = tuple[object, ...]
 
 
-def _change(symbol: str, count: int, what: str, examples: Iterable[str], style: str) -> _Change | None:
-    if not count:
-        return None
-    shown = ", ".join(safe(e, _EXAMPLE_CHARACTERS) for e in examples)
-    return (symbol, style), f"{count:,}", what, (f"as {shown}" if shown else "", QUIET)
+def _change(symbol: str, count: int, what: str, style: str) -> _Change | None:
+    return ((symbol, style), f"{count:,}", what) if count else None
+
+
+def _repeated(count: int) -> _Change | None:
+    what = "key stands" if count == 1 else "keys stand"
+    return _change("*", count, f"{what} another number of times", BAD)
+
+
+def _findings(
+    sheet: Sheet, parts: Mapping[str, int], examples: Iterable[Finding], signs: Mapping[str, str],
+    sides: tuple[str, str],
+) -> Sheet:  # fmt: skip
+    """Changed records by part, then some findings: a line for each part, with both values."""
+    if parts:
+        rows = [(_shown(name), f"{n:,}") for name, n in parts.items()]
+        sheet.gap().table(("part", "records"), rows, right=("records",))
+    shown: list[Sequence[object]] = []
+    for finding in examples:
+        key = "/".join(_shown(text) for text in (finding.namespace, finding.id) if text)
+        sign = (signs.get(finding.kind, "*"), BAD)
+        if not finding.parts:
+            shown.append((sign, key, "", ""))
+        for part in finding.parts:
+            off = "" if part.distance is None else f" ({part.distance:.3g} off)"
+            shown.append((sign, key, _shown(part.name), f"{_shown(part.a)} → {_shown(part.b)}{off}"))
+    if shown:
+        wide = 4 if any(row[2] for row in shown) else 2
+        columns = ("", "such as", "part", f"{sides[0]} → {sides[1]}")[:wide]
+        sheet.gap().table(columns, [row[:wide] for row in shown])
+    return sheet.gap() if parts or shown else sheet
+
+
+def _shown(text: str) -> str:
+    return safe(text, _EXAMPLE_CHARACTERS)
+
+
+def _recorded(sheet: Sheet, recorded: bool, whose: str) -> Sheet:
+    if recorded:
+        sheet.line(f"by the hashes that {whose} recorded: --level deep computes them from the data", QUIET)
+    return sheet
 
 
 def _schema(changes: Iterable[str]) -> list[_Change | None]:
-    return [(("!", BAD), "", f"schema: {change}", "") for change in changes]
+    return [(("!", BAD), "", f"schema: {change}") for change in changes]
 
 
 def _changes(sheet: Sheet, rows: Sequence[_Change | None]) -> Sheet:
     found = [row for row in rows if row is not None]
-    return sheet.table(("", "", "", ""), found, headless=True) if found else sheet
+    return sheet.table(("", "", ""), found, headless=True) if found else sheet
 
 
 def validate(result: ValidateResult) -> Sheet:

@@ -155,7 +155,7 @@ class _Story:
             result = vecport.verify(dump, place.address, collection=p.COLLECTION, progress=step)
             step.rows, step.seconds, step.good = result.rows, result.seconds, not result.exit_code
             within = f", {result.within_bound:,} {result.bound}" if result.within_bound else ""
-            wrong = result.missing + result.extra + result.vectors_changed + result.metadata_changed
+            wrong = result.missing + result.extra + result.changed + result.repeated
             step.below(f"{result.equal:,} of {result.rows:,} equal bit for bit{within}, {wrong:,} different")
 
     def _diff(self, first: str, copy: str, title: str) -> None:
@@ -203,7 +203,7 @@ class _Story:
 
 
 def _differences(result: Any) -> dict[str, Any]:
-    names = ("added", "removed", "vectors_changed", "metadata_changed")
+    names = ("added", "removed", "changed", "repeated", "parts")
     return {name: getattr(result, name) for name in names} | {"schema": list(result.schema_changes)}
 
 

@@ -61,7 +61,7 @@ class Duck:
 
     def batches(self, query: str, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Run a query and stream its result."""
-        yield from self.connection.execute(query).to_arrow_reader(rows)
+        yield from self.connection.sql(query).to_arrow_reader(rows)
 
     def close(self) -> None:
         """Release memory and the temporary folder."""

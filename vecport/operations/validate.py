@@ -16,15 +16,15 @@ import pyarrow.compute as pc
 from ..dump.dump import Dump, foreign_files, open_dump
 from ..dump.layout import MANIFEST
 from ..dump.manifest import ShardEntry
-from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError
+from ..errors import IntegrityError, NotFound, NotRepresentable
 from ..limits import DEFAULT_LIMITS
 from ..model import canonical, hashes, ids
 from ..model.batch import page_schema, vector_fault
+from .compare.levels import check_level
 from .progress import Progress, Silent, Stop
 from .reconcile import repeated_keys
 from .rejects import fault
 
-LEVELS = ("quick", "full", "deep")
 _MAX_FINDINGS = 20
 
 
@@ -88,8 +88,7 @@ def validate(
         UsageError: an unknown level.
     """
     started = time.monotonic()
-    if level not in LEVELS:
-        raise UsageError(f"--level {level} is not known", next=f"one of: {', '.join(LEVELS)}")
+    check_level(level)
     progress, stop = progress or Silent(), stop or Stop()
     bounds = DEFAULT_LIMITS.with_overrides(dict(limits or {}))
     report = _Report()

@@ -21,7 +21,7 @@ def test_verify_says_equal_only_when_all_are(dump: Path) -> None:
         add(place, "docs-eu", record("doc1", 99, text="edited"))
         found = verify(dump, place, namespaces="split")
         assert (found.exit_code, found.vectors_changed, found.metadata_changed, found.equal) == (3, 1, 1, 23)
-        assert found.examples["vectors"] == ["docs-eu doc1"]
+        assert [(f.kind, f.namespace, f.id) for f in found.examples] == [("changed", "eu", "doc1")]
         assert {ns for ns, one in found.collections.items() if one.exit_code} == {"eu"}
         remove(place, done.collections["é"].collection)
         found = verify(dump, place, namespaces="split")

@@ -42,15 +42,16 @@ def validate(run: Run, dump: str, **options: Any) -> int:
 @command("verify")
 @click.argument("dump")
 @click.argument("target")
-@o.stack(o.collection(), o.target_options, o.tolerance, o.split, o.guest, o.limits)
+@o.stack(o.collection(), o.target_options, o.tolerance, o.compare_level, o.split, o.memory, o.guest, o.limits)
 def verify(run: Run, dump: str, target: str, **options: Any) -> int:
     """Compare a database with a dump, record by record.
 
-    Every record of the dump is fetched once. Exits 3 when one is missing or changed, or the database has more.
+    The database is read once. Exits 3 when a record is missing, changed, or in the database only.
 
     \b
     Examples:
       vecport verify ./docs.vecport postgresql://me@db/prod -c docs
+      vecport verify ./docs.vecport qdrant://localhost:6333 -c docs --tolerance title=1e-5
       vecport verify ./docs.vecport qdrant://localhost:6333 -c docs --namespaces split --json
     """
     from .. import render
@@ -63,7 +64,7 @@ def verify(run: Run, dump: str, target: str, **options: Any) -> int:
 @command("diff")
 @click.argument("a")
 @click.argument("b")
-@o.stack(o.tolerance, o.memory, o.limits)
+@o.stack(o.tolerance, o.compare_level, o.memory, o.limits)
 def diff(run: Run, a: str, b: str, **options: Any) -> int:
     """Show how two dumps differ.
 

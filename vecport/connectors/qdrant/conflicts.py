@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...errors import AlreadyExists, UsageError
-from ...model import canonical, hashes
-from ...model.batch import dense_matrix, make_page
-from ...model.collection import Bound, Collection, VectorField
-from ...model.near import within
+from ...model.batch import make_page
+from ...model.collection import Collection
+from ...model.compare import Judge
 from ..contract import TargetPlan
 from . import packing, schema
 from .backend import REQUEST_BYTES, Backend, Read
@@ -115,35 +114,5 @@ def same_content(ours: pa.RecordBatch, theirs: pa.RecordBatch, collection: Colle
         theirs: records as Qdrant gives them back, of the same ids in the same order.
         collection: the schema of both.
     """
-    columns = collection.columns()
-    for field in collection.vectors:
-        bound = schema.bound_of(field.metric, field.dtype)
-        if bound is not None:
-            place = ours.schema.get_field_index(columns[field.name])
-            column = _as_stored(ours.column(place), theirs.column(place), field, bound)
-            ours = ours.set_column(place, ours.schema.field(place), column)
-    same = hashes.vector_hashes(ours, collection) == hashes.vector_hashes(theirs, collection)
-    for row in np.flatnonzero(hashes.metadata_hashes(ours) != hashes.metadata_hashes(theirs)).tolist():
-        # The keys of a text on its way in may stand in any order.
-        text = canonical.dumps(canonical.loads(ours.column("metadata")[row].as_py()))
-        same[row] &= text == theirs.column("metadata")[row].as_py()
-    return np.asarray(same)
-
-
-def _as_stored(ours: pa.Array[Any], theirs: pa.Array[Any], field: VectorField, bound: Bound) -> pa.Array[Any]:
-    """Our vectors, each as the server stores it where that is the same within its bound."""
-    both = pc.and_(ours.is_valid(), theirs.is_valid())
-    if field.kind == "multi":
-        both = pc.and_(both, pc.fill_null(pc.equal(ours.value_lengths(), theirs.value_lengths()), False))
-    a, b = ours.filter(both), theirs.filter(both)
-    if not len(a):
-        return ours
-    if field.kind == "multi":
-        counts = np.asarray(a.value_lengths())
-        close = within(dense_matrix(a.flatten(), field)[0], dense_matrix(b.flatten(), field)[0], bound)
-        close = np.logical_and.reduceat(close, np.cumsum(counts) - counts)
-    else:
-        close = within(dense_matrix(a, field)[0], dense_matrix(b, field)[0], bound)
-    mask = np.array(both)
-    mask[mask] = close
-    return pc.if_else(pa.array(mask), theirs, ours)
+    bounds = {v.name: bound for v in collection.vectors if (bound := schema.bound_of(v.metric, v.dtype)) is not None}
+    return Judge(collection, collection, bounds).compare(ours, theirs).within

@@ -1,28 +1,10 @@
-"""The bound within which vectors are compared, and schemas field by field."""
+"""Schemas of two sides, field by field."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..model.collection import Bound, Collection, VectorField
-from ..model.near import EXACT
-
-
-def bound_of(*fields: VectorField, tolerance: float | None = None) -> Bound:
-    """The widest bound that any of these fields states, or a user's tolerance."""
-    bounds = [f.bound for f in fields if f.bound is not None]
-    if tolerance is not None:
-        return Bound(tolerance, any(b.normalized for b in bounds))
-    if not bounds:
-        return EXACT
-    return Bound(max(b.relative for b in bounds), any(b.normalized for b in bounds))
-
-
-def describe_bound(bound: Bound) -> str:
-    """A bound in words."""
-    if bound == EXACT:
-        return "bit for bit"
-    return f"within {bound.relative:g}" + (", as unit vectors" if bound.normalized else "")
+from ...model.collection import Collection
 
 
 def schema_changes(a: Collection, b: Collection) -> tuple[str, ...]:
