@@ -12,7 +12,8 @@
     ├── NotRepresentable        14   the target (or the format) cannot hold it
     │   └── TooLarge            14   it cannot take so much at once
     ├── Unavailable             15   no answer after retries
-    │   └── Throttled           15   it asks for fewer requests
+    │   ├── Throttled           15   it asks for fewer requests
+    │   └── SnapshotGone        15   what was read from is there no more
     ├── OutOfResources          16   disk or memory is exhausted
     ├── OutcomeUnknown          17   it may have been published; running again is safe
     └── Interrupted        130/143   stopped by a signal; the same command goes on
@@ -134,6 +135,13 @@ class Throttled(Unavailable):
     """A service asks for fewer requests, as HTTP does with 429 and gRPC with RESOURCE_EXHAUSTED."""
 
     code = "throttled"
+
+
+class SnapshotGone(Unavailable):
+    """The snapshot that a session shall read from has ended; no waiting brings it back."""
+
+    code = "snapshot-gone"
+    retryable = False
 
 
 class OutOfResources(VecportError):

@@ -6,12 +6,13 @@ A decorated session is the same object with its methods replaced, so that capabi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from ..errors import NotRepresentable, TooLarge, Unavailable
+from ..errors import NotRepresentable, Throttled, TooLarge, Unavailable
 from . import guest as guests
 from .contract import Json, Mark, Page, Source, Target, TargetPlan
 from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
@@ -20,24 +21,61 @@ from .kit.checks import check_records
 T = TypeVar("T")
 
 
-def decorated_source(source: Source, guest: Guest = UNBOUNDED, clock: Clock | None = None) -> Source:
+#: What is retried, and counted as one request where it is ``True``.
+_READING: Mapping[str, bool] = {
+    "describe": False, "permissions": False, "alive": False, "attach": False, "namespaces": False, "uncounted": False,
+    "fetch": True, "count": True,
+}  # fmt: skip
+_WRITING: Mapping[str, bool] = {
+    "describe": False, "permissions": False, "attach": True, "count": True, "acknowledged": True, "finish": True,
+    "link": True, "delete": True, "search": True,
+}  # fmt: skip
+#: What a run asks before anything else: a place that was mistyped or is down says so at once.
+_FIRST = frozenset(("describe", "permissions"))
+
+
+#: What no session can tell without the database; others may be known to it, as that nothing is checked.
+_ANSWERS = frozenset(("describe", "count", "fetch"))
+
+
+class BeginAgain(Unavailable):
+    """A listing broke off and the pause before the next attempt is over: what it gave is void, ask for it anew."""
+
+    code = "begin-again"
+
+
+def from_the_beginning(work: Callable[[], T]) -> T:
+    """Do work over a listing (``partitions``, ``keys``) until it was not broken off; the session has the patience."""
+    while True:
+        try:
+            return work()
+        except BeginAgain:
+            continue
+
+
+def decorated_source(
+    source: Source, guest: Guest = UNBOUNDED, clock: Clock | None = None, *, reached: bool = False
+) -> Source:
     """Keep a guest's bounds and retry idempotent reads; a scan goes on behind the last page it gave.
 
     ``snapshot`` is not retried: a lost snapshot is a fact that the pipeline must see. A scan of a source whose pages
-    carry no cursor is not retried either.
+    carry no cursor is not retried either. ``partitions`` and ``keys`` that broke off after they gave something raise
+    ``BeginAgain``: what is listed may have moved meanwhile, so that nobody can go on in the middle.
 
     Args:
         source: a session.
         guest: bounds on requests and bytes of this session.
         clock: None for the real one.
+        reached: the database has answered this run already; otherwise no answer to a first ``describe`` is final.
     """
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
     patience = Patience(pace, clock)
     source.pace = pace
-    _decorate(source, "fetch", pace, patience)
-    _decorate(source, "count", pace, patience)
-    scan, keys = source.scan, source.keys
+    contact = _Contact(reached)
+    for name, counted in _READING.items():
+        _decorate(source, name, pace, patience, contact, counted)
+    scan, keys, partitions = source.scan, source.keys, source.partitions
 
     def scan_again(partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
         resumable = True
@@ -54,19 +92,54 @@ def decorated_source(source: Source, guest: Guest = UNBOUNDED, clock: Clock | No
                     raise
                 patience.failed(e)
 
-    def keys_paced() -> Iterator[pa.RecordBatch]:
-        for batch in _paced(keys(), pace):
+    def keys_again() -> Iterator[pa.RecordBatch]:
+        for batch in _listed(lambda: _paced(keys(), pace), patience):
             pace.moved(batch.nbytes)
             yield batch
 
+    def partitions_again(target_rows: int, token: Json) -> Iterator[Json]:
+        return _listed(lambda: partitions(target_rows, token), patience)
+
     source.scan = scan_again  # type: ignore[method-assign]
-    source.keys = keys_paced  # type: ignore[method-assign]
+    source.keys = keys_again  # type: ignore[method-assign]
+    source.partitions = partitions_again  # type: ignore[method-assign]
     return source
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """Open a session, or anything else that needs an answer, until there is one or the budget is used up."""
-    return Patience(Pace(UNBOUNDED, guests.CLOCK), guests.CLOCK).call(work)
+def patiently(work: Callable[[], T], check: Callable[[], None] | None = None) -> T:
+    """Open a session, or anything else that needs an answer, until there is one or the budget is used up.
+
+    Args:
+        work: may be done again.
+        check: is called while it waits, and may raise.
+    """
+    clock = guests.interruptible(check)
+    return Patience(Pace(UNBOUNDED, clock), clock).call(work)
+
+
+def _listed(listing: Callable[[], Iterator[T]], patience: Patience) -> Iterator[T]:
+    """A listing that is retried while it has given nothing; then only whoever asked can begin it again."""
+    given = False
+    while True:
+        try:
+            for item in listing():
+                yield item
+                given = True
+        except Unavailable as e:
+            # The budget is that of the whole listing, so that one which always breaks off ends.
+            patience.failed(e)
+            if given:
+                raise BeginAgain(e.what, e.why, e.safe, e.next) from e
+        else:
+            patience.answered()
+            return
+
+
+@dataclass(slots=True)
+class _Contact:
+    """Whether the database has answered this run."""
+
+    reached: bool
 
 
 def _paced(items: Iterator[T], pace: Pace) -> Iterator[T]:
@@ -79,21 +152,41 @@ def _paced(items: Iterator[T], pace: Pace) -> Iterator[T]:
         yield item
 
 
-def _decorate(instance: Source | Target, name: str, pace: Pace, patience: Patience) -> None:
+def _decorate(
+    instance: Source | Target, name: str, pace: Pace, patience: Patience, contact: _Contact, counted: bool
+) -> None:
     call: Callable[..., Any] = getattr(instance, name)
 
     @functools.wraps(call)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         def once() -> Any:
-            pace.ask()
-            return call(*args, **kwargs)
+            if counted:
+                pace.ask()
+            try:
+                return call(*args, **kwargs)
+            except Unavailable as e:
+                if name in _FIRST and not contact.reached and not isinstance(e, Throttled):
+                    raise _Final(e) from e
+                raise
 
-        result = patience.call(once)
+        try:
+            result = patience.call(once)
+        except _Final as final:
+            raise final.error from final.error.__cause__
+        contact.reached = contact.reached or name in _ANSWERS
         if isinstance(result, pa.RecordBatch):
             pace.moved(result.nbytes)
         return result
 
     setattr(instance, name, wrapped)
+
+
+class _Final(Exception):
+    """Carries an error that is not tried again."""
+
+    def __init__(self, error: Unavailable) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def checked_target(target: Target, title: str) -> Target:
@@ -122,25 +215,29 @@ def checked_target(target: Target, title: str) -> Target:
 
 
 def decorated_target(
-    target: Target, guest: Guest = UNBOUNDED, clock: Clock | None = None, title: str = "the target"
-) -> Target:
+    target: Target, guest: Guest = UNBOUNDED, clock: Clock | None = None, title: str = "the target", *,
+    reached: bool = False,
+) -> Target:  # fmt: skip
     """Keep a guest's bounds, retry writes, which are idempotent by contract, and cut them where they are too large.
 
-    What the target does not claim to hold is refused before it sees it.
+    What the target does not claim to hold is refused before it sees it. ``prepare`` is not retried: it may remove what
+    is there, and whoever runs the command again sees why.
 
     Args:
         target: a session.
         guest: bounds on requests and bytes of this session.
         clock: None for the real one.
         title: the database's name, for messages.
+        reached: the database has answered this run already; otherwise no answer to a first ``describe`` is final.
     """
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
     patience = Patience(pace, clock)
     target.pace = pace
     # Each may be called again: a resumed import does so too.
-    for name in ("attach", "count", "acknowledged", "link", "finish"):
-        _decorate(target, name, pace, patience)
+    contact = _Contact(reached)
+    for name, counted in _WRITING.items():
+        _decorate(target, name, pace, patience, contact, counted)
     target.write = _Writer(target, pace, patience).write  # type: ignore[method-assign]
     return checked_target(target, title)
 

@@ -27,6 +27,7 @@ from ..errors import (
     Incomplete,
     NotFound,
     NotRepresentable,
+    SnapshotGone,
     Throttled,
     TooLarge,
     Unavailable,
@@ -243,7 +244,7 @@ class MemorySource(Source):
         room, _ = _store(self._place, self._name)
         held = room.snapshots.get(token.get("snapshot"))
         if held is None:
-            raise Unavailable(f"the snapshot of {self._name!r} is gone", why="the session that made it has ended")
+            raise SnapshotGone(f"the snapshot of {self._name!r} is gone", why="the session that made it has ended")
         self._snapshot = held
 
     def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:

@@ -15,7 +15,7 @@ from ..errors import Incomplete
 from ..model.passport import Passport, target_keys
 from .duck import Duck
 from .progress import Stop
-from .reconcile import KEY_SCHEMA
+from .reconcile import KEY_SCHEMA, load_keys
 from .sessions import Endpoint
 
 #: How long a count, or a list of keys, that trails behind may stand still before it counts as what is there.
@@ -62,8 +62,7 @@ class Keys:
 
     def look(self, source: Source) -> int:
         """List the target's keys; returns how many of the dump are not among them."""
-        self._duck.connection.execute("DROP TABLE IF EXISTS there")
-        self._duck.load("there", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
+        load_keys(self._duck, "there", source)
         return int(self._duck.rows(f"SELECT count(*) FROM ({_MISSING})")[0][0])
 
     def missing(self, most: int = 3) -> list[str]:

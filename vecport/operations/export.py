@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from .. import __version__
 from ..connectors.contract import Description, Reject, Selection, Source
+from ..connectors.decorators import from_the_beginning
 from ..connectors.guest import Guest
 from ..dump.dump import foreign_files, open_dump, publish, unpublish
 from ..dump.journal import Durable, Journal, Run
@@ -370,7 +371,9 @@ def _begin(
     session.attach(token)
     count = count_of(session)
     files = journal.partitions(dump_id := str(uuid.uuid4()))
-    partitions = files.write(session.partitions(cut.shard_rows, token), job.stop.check)
+    partitions = from_the_beginning(
+        lambda: files.write(session.partitions(cut.shard_rows, token), job.stop.check)
+    )  # fmt: skip
     run = Run(
         fingerprint=fingerprint,
         collection=collection,

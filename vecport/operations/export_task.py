@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..connectors.contract import Page, Reject, Selection, Source
+from ..connectors.decorators import patiently
 from ..dump.journal import Durable, Journal
 from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
@@ -70,7 +71,8 @@ class Runner:
             return lent
         if self._own is None or self._reads != wanted:
             self.close()
-            source = self._endpoints.resolve(task.source).open_source(task.selection, stop)
+            endpoint = self._endpoints.resolve(task.source)
+            source = patiently(lambda: endpoint.open_source(task.selection, stop, reached=True), stop.check)
             self._own = source
             source.attach(task.token)
             self._reads = wanted

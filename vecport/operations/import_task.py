@@ -76,7 +76,7 @@ class Runner:
         if self._own is None or self._writes != wanted:
             self.close()
             endpoint = self._endpoints.resolve(task.target)
-            target = patiently(lambda: endpoint.open_target(stop))
+            target = patiently(lambda: endpoint.open_target(stop, reached=True), stop.check)
             try:
                 plan = make_plan(
                     dump, endpoint, import_id=task.import_id, choices=task.choices, resume=True, session=target

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..connectors.contract import Reject, Source
+from ..connectors.decorators import from_the_beginning
 from ..dump.manifest import ShardEntry
 from ..dump.shard import ShardReader
 from ..dump.store import Store
@@ -58,7 +59,17 @@ def count_of(source: Source) -> int | None:
         return source.count()
     if not source.capabilities.lists_keys:
         return None
-    return sum(int(batch.num_rows) for batch in source.keys())
+    return from_the_beginning(lambda: sum(int(batch.num_rows) for batch in source.keys()))
+
+
+def load_keys(duck: Duck, name: str, source: Source) -> None:
+    """Put all keys of a source into a table, in place of one of that name."""
+
+    def load() -> None:
+        duck.connection.execute(f"DROP TABLE IF EXISTS {name}")
+        duck.load(name, KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
+
+    from_the_beginning(load)
 
 
 def check_snapshot(rows: int, count: int | None, where: str) -> None:
@@ -101,7 +112,7 @@ def check_live(
         return Drift(count_before, count_after, missing=len(missing))
     with Duck() as duck:
         duck.load("dump", _HELD, chain(held_keys(store, entries, collection, passport), _rejected_keys(rejected)))
-        duck.load("now", KEY_SCHEMA, (b.select(["id", "namespace"]) for b in source.keys()))
+        load_keys(duck, "now", source)
         # A record that somebody else added to a hashed collection stands in the dump under the id it has there.
         gone = duck.rows(
             """SELECT count(*) FROM dump WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM now)

@@ -47,8 +47,13 @@ class Endpoint:
             words += ["--target-option", f"{name}={value}"]
         return words
 
-    def open_source(self, selection: Selection, stop: Stop | None = None) -> Source:
+    def open_source(self, selection: Selection, stop: Stop | None = None, *, reached: bool = False) -> Source:
         """Open a reading session that keeps the guest's bounds and retries what is worth retrying, until ``stop``.
+
+        Args:
+            selection: of the records.
+            stop: ends every wait.
+            reached: the database has answered this run already.
 
         Raises:
             UsageError: namespaces are selected, and the source does not select by them.
@@ -62,14 +67,19 @@ class Endpoint:
                 f"--namespace {', '.join(map(repr, selection.namespaces))} was given",
                 next="choose records with --where" if connector.info.where else "export all of them",
             )
-        return decorated_source(opened, self.guest, interruptible(stop.check if stop else None))
+        return decorated_source(opened, self.guest, interruptible(stop.check if stop else None), reached=reached)
 
-    def open_target(self, stop: Stop | None = None) -> Target:
-        """Open a writing session that keeps the guest's bounds and retries what is worth retrying, until ``stop``."""
+    def open_target(self, stop: Stop | None = None, *, reached: bool = False) -> Target:
+        """Open a writing session that keeps the guest's bounds and retries what is worth retrying, until ``stop``.
+
+        Args:
+            stop: ends every wait.
+            reached: the database has answered this run already.
+        """
         connector = registry.get(self.connector)
         opened = connector.open_target(self.place, self.collection)
         clock = interruptible(stop.check if stop else None)
-        return decorated_target(opened, self.guest, clock, connector.info.title)
+        return decorated_target(opened, self.guest, clock, connector.info.title, reached=reached)
 
     def shared(self, workers: int) -> Endpoint:
         """The same for one of some workers: together they keep the guest's bounds."""

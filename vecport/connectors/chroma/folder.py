@@ -40,7 +40,7 @@ from typing import Any, Final
 
 import xxhash
 
-from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, Unavailable
+from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, SnapshotGone, Unavailable
 from .. import access
 
 DATABASE: Final = "chroma.sqlite3"
@@ -178,7 +178,7 @@ def adopt_copy(path: Path, id: str, *, heir: bool) -> FolderCopy:
     Raises:
         Unavailable: it is gone, incomplete, or another one.
     """
-    gone = Unavailable(f"the copy of the Chroma folder in {path} is gone", why="the session that made it has ended")
+    gone = SnapshotGone(f"the copy of the Chroma folder in {path} is gone", why="the session that made it has ended")
     try:
         marker = json.loads((path / MARKER).read_text())
         if marker["id"] != id or not path.name.startswith(PREFIX):

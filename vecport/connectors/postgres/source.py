@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import IntegrityError, Unavailable, UsageError
+from ...errors import IntegrityError, SnapshotGone, Unavailable, UsageError
 from ...model.batch import make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
@@ -279,8 +279,8 @@ class PostgresSource(Source):
         assert self._found is not None
         return self._found
 
-    def _gone(self) -> Unavailable:
-        return Unavailable(
+    def _gone(self) -> SnapshotGone:
+        return SnapshotGone(
             f"the snapshot of {self._name!r} is gone",
             why="the transaction that held it has ended",
             safe="nothing of the unfinished ranges was kept",
