@@ -32,10 +32,9 @@ import pyarrow as pa
 import raw
 
 from vecport.dump.dump import publish
-from vecport.dump.layout import cut_for
 from vecport.dump.manifest import Manifest, ShardEntry
-from vecport.dump.shard import ShardWriter
 from vecport.dump.store import Store, open_store
+from vecport.dump.writer import DumpWriter
 from vecport.model.collection import Collection
 
 CONNECTORS = ("postgres", "qdrant", "chroma")
@@ -44,19 +43,9 @@ PLACES = (*CONNECTORS, "chroma-server")
 
 
 def _write(c: Collection, pages: Iterable[pa.RecordBatch], store: Store) -> list[ShardEntry]:
-    """Write pages into the shards of a dump, row groups at most as large as those of an export."""
-    cut, entries, writer = cut_for(c), [], None
-    for page in pages:
-        for start in range(0, page.num_rows, cut.group_rows):
-            if writer is None:
-                writer = ShardWriter(store, 0, len(entries), c)
-            writer.write(page.slice(start, cut.group_rows))
-            if writer.rows >= cut.shard_rows:
-                entries.append(writer.close())
-                writer = None
-    if writer is not None:
-        entries.append(writer.close())
-    return entries
+    """Write pages into the shards of a dump, cut as those of an export."""
+    with DumpWriter(store, c) as writer:
+        return [entry for page in pages for entry in writer.add(page)] + writer.close()
 
 
 def _store(folder: str) -> Store:

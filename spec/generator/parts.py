@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vecport.dump.dump import publish
-from vecport.dump.layout import MANIFEST, parquet_settings, shard_path
+from vecport.dump.layout import MANIFEST, Cut, parquet_settings, shard_path
 from vecport.dump.manifest import Manifest, ShardEntry
-from vecport.dump.shard import ShardWriter, shard_schema
+from vecport.dump.shard import shard_schema
 from vecport.dump.store import LocalStore
+from vecport.dump.writer import DumpWriter
 from vecport.model import hashes, ids
 from vecport.model.collection import Collection
 from vecport.model.profile import Profile, profile_page
@@ -30,6 +31,8 @@ Groups = Sequence[Sequence[Record]]
 #: Row groups by place (partition, sequence).
 Shards = Mapping[tuple[int, int], Groups]
 
+#: Shards and row groups stand as they are given.
+ONE_SHARD = Cut(1 << 30, 1 << 30)
 DUMP_ID = "00000000-0000-4000-8000-000000000000"
 CREATED, COMPLETED = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"
 SNAPSHOT: Json = {"kind": "snapshot", "count_before": None, "count_after": None}
@@ -93,10 +96,11 @@ def written(
         store = LocalStore(folder)
         entries = []
         for (partition, sequence), groups in sorted(shards.items()):
-            writer = ShardWriter(store, partition, sequence, collection, profile)
-            for records in groups:
-                writer.write(batch_of(records, collection))
-            entries.append(writer.close())
+            place = {"partition": partition, "sequence": sequence}
+            with DumpWriter(store, collection, ONE_SHARD, **place, encodings=profile) as writer:
+                for records in groups:
+                    writer.put(batch_of(records, collection))
+                entries += writer.close()
         made = make_manifest(collection, entries, profile=profile, **manifest or {})
         publish(store, made)
         files = {path: (Path(folder) / path).read_bytes() for path in store.list()}

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vecport.dump.dump import publish
+from vecport.dump.layout import Cut
 from vecport.dump.manifest import Manifest, ShardEntry
-from vecport.dump.shard import ShardWriter
 from vecport.dump.store import LocalStore, Store
+from vecport.dump.writer import DumpWriter
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.records import Record, Sparse, batch_of
 
@@ -38,13 +39,9 @@ def write_shards(store: Store, shards: int = 3, rows: int = 20) -> list[ShardEnt
     """Shards of two row groups each."""
     entries = []
     for number in range(shards):
-        writer = ShardWriter(store, number, 0, COLLECTION)
-        try:
-            for half in (0, 1):
-                writer.write(batch_of(records(number * rows + half * rows // 2, rows // 2), COLLECTION))
-            entries.append(writer.close())
-        finally:
-            writer.abort()
+        with DumpWriter(store, COLLECTION, Cut(rows // 2, rows), partition=number) as writer:
+            entries += writer.add(batch_of(records(number * rows, rows), COLLECTION))
+            entries += writer.close()
     return entries
 
 

@@ -15,7 +15,7 @@ from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
 from ..model.profile import Profile
 from .layout import MANIFEST, README, REJECTS, WORK
-from .manifest import Manifest, ShardEntry, parse_manifest
+from .manifest import Identity, Manifest, ShardEntry, parse_manifest
 from .shard import ShardReader
 from .store import Store, open_store
 
@@ -55,6 +55,11 @@ class Dump:
         """Its records."""
         return self.manifest.rows
 
+    @property
+    def identity(self) -> Identity | None:
+        """What makes two dumps equal, from the recorded sums."""
+        return self.manifest.identity
+
     @cached_property
     def profile(self) -> Profile:
         """What is in it, as its manifest says."""
@@ -63,6 +68,11 @@ class Dump:
     def shard(self, entry: ShardEntry) -> ShardReader:
         """A reader for one shard."""
         return ShardReader(self.store, entry, self.collection, self.limits)
+
+    def groups(self) -> Iterator[pa.RecordBatch]:
+        """All records, row group by row group; every byte of a shard is checked before its first."""
+        for entry in self.manifest.shards:
+            yield from self.shard(entry).groups()
 
     def keys(self, columns: Sequence[str] = (*KEY_COLUMNS, "_vh", "_mh")) -> Iterator[pa.RecordBatch]:
         """Key and hash columns of all records, after a footer check of each shard; cheap, no vector is read."""

@@ -11,6 +11,7 @@ from ..connectors import registry
 from ..connectors.contract import Selection, Source, Target
 from ..connectors.guest import Clock, interruptible
 from ..dump.dump import Dump
+from ..dump.records import Records
 from ..errors import Incomplete
 from ..model.passport import Passport, target_keys
 from .duck import Duck
@@ -56,7 +57,7 @@ class Keys:
         memory_bytes: bound; above it, keys are spilled to a temporary folder.
     """
 
-    def __init__(self, dump: Dump, passport: Passport, native: bool, memory_bytes: int) -> None:
+    def __init__(self, dump: Records, passport: Passport, native: bool, memory_bytes: int) -> None:
         self._duck = Duck(memory_bytes)
         self._duck.load("wanted", KEY_SCHEMA, (_held(b, passport, native) for b in dump.keys(("id", "namespace"))))
 

@@ -22,8 +22,8 @@ from ..dump.journal import Durable, Journal, Run
 from ..dump.layout import FORMAT_VERSION, MANIFEST, PROFILES, REJECTS, Cut, cut_for, row_bytes
 from ..dump.lock import writer_lock
 from ..dump.manifest import Identity, Manifest, ShardEntry
-from ..dump.shard import ShardWriter
 from ..dump.store import Store, open_store
+from ..dump.writer import DumpWriter
 from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
 from ..model.widening import Misfit
@@ -563,12 +563,8 @@ def _entries(
             found[entry.path] = entry
     if not found:
         # An empty collection has one empty shard, so that any reader sees its columns.
-        writer = ShardWriter(job.store, 0, 0, run.collection, job.profile)
-        try:
-            entry = writer.close()
-        finally:
-            writer.abort()
-        found[entry.path] = entry
+        with DumpWriter(job.store, run.collection, encodings=job.profile) as writer:
+            found = {entry.path: entry for entry in writer.close()}
     return [found[path] for path in sorted(found, key=_shard_order)]
 
 

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from ..connectors.contract import Page, Reject, Selection, Source
 from ..connectors.decorators import patiently
 from ..dump.journal import Durable, Journal
-from ..dump.shard import ShardWriter
+from ..dump.manifest import ShardEntry
 from ..dump.store import Store, open_store
+from ..dump.writer import DumpWriter, Groups
 from ..errors import Incomplete, IntegrityError
 from ..model.collection import Collection, collection_from_json
 from ..model.widening import Misfit
@@ -176,62 +177,48 @@ def _next_cursor(page: Page, cursor: Any) -> Any:
 
 
 class _Sink:
-    """Cuts pages into row groups and shards by row count alone, and writes them in a thread of its own."""
+    """Writes pages in a thread of its own, and a journal record behind each shard."""
 
     def __init__(self, task: ExportTask, store: Store, collection: Collection, emit: Emit) -> None:
-        self._cut = task.cut
-        self._partition, self._sequence = task.number, task.sequence
-        self._profile = task.encodings
-        self._store, self._collection, self._emit_event = store, collection, emit
-        self._journal = Journal(store)
-        self._pending: list[tuple[pa.RecordBatch, pa.RecordBatch, Any]] = []
-        self._pending_rows = 0
-        self._writer: ShardWriter | None = None
-        self._shard_rows = 0
+        self._writer = DumpWriter(
+            store, collection, task.cut, partition=task.number, sequence=task.sequence, encodings=task.encodings
+        )
+        self._groups: Groups[tuple[pa.RecordBatch, Any]] = Groups(task.cut.group_rows)
+        self._partition, self._emit, self._journal = task.number, emit, Journal(store)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
         self._running: Future[None] | None = None
         self._last: dict[str, Any] | None = task.resume
         #: How many missing and rejected records the journal names already.
         self._told = (0, 0)
-        self.rows = 0
         self.written: list[dict[str, Any]] = []
+
+    @property
+    def rows(self) -> int:
+        """Records written."""
+        return self._writer.rows
 
     def add(self, batch: pa.RecordBatch, keys: pa.RecordBatch, cursor: Any, unread: _Unread) -> None:
         """Take a page that begins behind ``cursor``; ``keys`` are the source's own, before any restoring."""
-        self._pending.append((batch, keys, cursor))
-        self._pending_rows += batch.num_rows
-        while self._pending_rows >= self._cut.group_rows:
-            self._emit(self._cut.group_rows, unread)
+        for cut in self._groups.add(batch, (keys, cursor)):
+            self._submit_group(*cut, unread)
 
     def finish(self, unread: _Unread) -> None:
         """Write what is left; the partition is done with its last shard."""
-        if self._pending_rows:
-            self._emit(self._pending_rows, unread)
-        self._submit(lambda: self._end_shard(True, unread))
+        for cut in self._groups.rest():
+            self._submit_group(*cut, unread)
+        self._submit(lambda: self._ended(self._writer.end(), True, unread))
         self._wait()
 
     def close(self) -> None:
         """Stop the thread; an unfinished shard leaves nothing behind."""
         self._thread.shutdown(wait=True)
-        if self._writer is not None:
-            self._writer.abort()
+        self._writer.abort()
 
-    def _emit(self, rows: int, unread: _Unread) -> None:
-        parts: list[pa.RecordBatch] = []
-        resume: dict[str, Any] = {}
-        need = rows
-        while need:
-            batch, keys, cursor = self._pending[0]
-            take = min(need, batch.num_rows)
-            parts.append(batch.slice(0, take))
-            if take == batch.num_rows:
-                self._pending.pop(0)
-            else:
-                self._pending[0] = (batch.slice(take), keys.slice(take), cursor)
-            resume = {"cursor": cursor, "key": [column[take - 1].as_py() for column in keys.columns]}
-            need -= take
-        self._pending_rows -= rows
-        group = _contiguous(parts)
+    def _submit_group(
+        self, group: pa.RecordBatch, about: tuple[pa.RecordBatch, Any], row: int, unread: _Unread
+    ) -> None:
+        keys, cursor = about
+        resume = {"cursor": cursor, "key": [column[row].as_py() for column in keys.columns]}
         known = unread.so_far()
         self._submit(lambda: self._write(group, resume, known))
 
@@ -245,33 +232,16 @@ class _Sink:
             self._running = None
 
     def _write(self, group: pa.RecordBatch, resume: dict[str, Any], unread: _Unread) -> None:
-        # A shard is closed only when the next row group is here, so that the last shard knows that it is the last.
-        if self._writer is not None and self._writer.rows >= self._cut.shard_rows:
-            self._end_shard(False, unread)
-        if self._writer is None:
-            self._writer = ShardWriter(self._store, self._partition, self._sequence, self._collection, self._profile)
-        self._writer.write(group)
+        self._ended(self._writer.put(group), False, unread)
         self._last = resume
-        self.rows += group.num_rows
 
-    def _end_shard(self, done: bool, unread: _Unread) -> None:
-        if self._writer is None:
+    def _ended(self, entry: ShardEntry | None, done: bool, unread: _Unread) -> None:
+        """Record a shard that became durable; ``_last`` is still the place behind its last row."""
+        if entry is None:
             return
-        entry = self._writer.close()
-        self._writer = None
         missing, rejected = tuple(unread.missing[self._told[0] :]), unread.rejected[self._told[1] :]
         self._told = len(unread.missing), len(unread.rejected)
         found = tuple((r.namespace, r.id, r.reason) for r in rejected)
-        self._journal.add(Durable(self._partition, self._sequence, entry, self._last, done, missing, found))
+        self._journal.add(Durable(self._partition, self._writer.sequence - 1, entry, self._last, done, missing, found))
         self.written.append(entry.to_json())
-        self._sequence += 1
-        self._emit_event(Safe(f"{entry.path} ({entry.rows:,} records)"))
-
-
-def _contiguous(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch with buffers of its own, so that equal rows give equal bytes whatever pages they came in."""
-    if len(parts) == 1 and parts[0].num_rows:
-        columns = [pa.concat_arrays([c.slice(0, 0), c]) for c in parts[0].columns]
-        return pa.RecordBatch.from_arrays(columns, schema=parts[0].schema)
-    batch = pa.Table.from_batches(parts).combine_chunks().to_batches()
-    return batch[0] if batch else parts[0]
+        self._emit(Safe(f"{entry.path} ({entry.rows:,} records)"))

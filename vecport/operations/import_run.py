@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..connectors.contract import Description, Target
 from ..dump.dump import Dump
 from ..dump.manifest import ShardEntry
-from ..dump.part import Part
+from ..dump.namespace_view import NamespaceView
 from ..dump.store import LocalStore
 from ..errors import AlreadyExists, Incomplete, NotRepresentable, UsageError
 from ..model.capabilities import TargetCapabilities
@@ -326,7 +326,7 @@ def _pass(
 
 def _part_of(dump: Dump, shard: str) -> ShareOf | None:
     """Which records of a shard a task is about; None for all of them."""
-    return ShareOf(dump.share.of_shard(shard), dump.checked) if isinstance(dump, Part) else None
+    return ShareOf(dump.share.of_shard(shard), dump.checked) if isinstance(dump, NamespaceView) else None
 
 
 def _executors(

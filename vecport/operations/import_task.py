@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..connectors.contract import Mark, Target
 from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
-from ..dump.part import Part
+from ..dump.namespace_view import NamespaceView
 from ..limits import DEFAULT_LIMITS
 from ..model.mapping import Mapper
 from .import_plan import ImportPlan, make_plan
@@ -97,7 +97,7 @@ def _writes(task: ImportTask) -> str:
 
 def _part_of(dump: Dump, task: ImportTask) -> Dump:
     """The records that a task is about."""
-    return dump if task.part is None else Part(dump, task.part.share, checked=task.part.checked)
+    return dump if task.part is None else NamespaceView(dump, task.part.share, checked=task.part.checked)
 
 
 def import_shard(task: ImportTask, target: Target, dump: Dump, plan: ImportPlan, emit: Emit, stop: Stop) -> ShardDone:

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..dump.journal import Journal
-from ..dump.layout import SHARD
+from ..dump.layout import SHARD, Cut
 from ..dump.manifest import ShardEntry
-from ..dump.shard import ShardReader, ShardWriter
+from ..dump.shard import ShardReader
 from ..dump.store import Store
+from ..dump.writer import DumpWriter
 from ..errors import Incomplete
 from ..model.batch import page_schema
 from ..model.collection import Collection
@@ -55,10 +56,12 @@ def settle(
 def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list[int], profile: str) -> ShardEntry:
     match = SHARD.match(entry.path)
     assert match is not None
-    writer = ShardWriter(store, int(match[1]), int(match[2]), collection, profile)
     dropped = np.asarray(drop)
     first = 0
-    try:
+    # Its row groups stay where they were cut.
+    cut = Cut(max(1, entry.rows), max(1, entry.rows))
+    place = {"partition": int(match[1]), "sequence": int(match[2])}
+    with DumpWriter(store, collection, cut, **place, encodings=profile) as writer:
         for group in ShardReader(store, entry, collection).groups():
             keep = np.ones(group.num_rows, bool)
             here = dropped[(dropped >= first) & (dropped < first + group.num_rows)] - first
@@ -66,10 +69,8 @@ def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list
             first += group.num_rows
             page = group.select(page_schema(collection).names).filter(pa.array(keep))
             if page.num_rows:
-                writer.write(page)
-        new = writer.close()
-    finally:
-        writer.abort()
+                writer.put(page)
+        (new,) = writer.close()
     for durable in Journal(store).durable().get(int(match[1]), []):
         if durable.entry.path == entry.path:
             Journal(store).add(replace(durable, entry=new))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..connectors import registry
 from ..dump.dump import Dump
-from ..dump.part import Part, Share, shares
+from ..dump.namespace_view import NamespaceView, Share, shares
 from ..errors import UsageError
 from .progress import Progress
 from .sessions import Endpoint
@@ -36,7 +36,7 @@ class Destination:
 class Piece:
     """A namespace of a dump, and the collection of its own."""
 
-    dump: Part
+    dump: NamespaceView
     target: Endpoint
 
     @property
@@ -65,7 +65,8 @@ def pieces(dump: Dump, target: Endpoint, *, checked: bool = False) -> list[Piece
     found = shares(dump) or {"": Share("", 0, {})}
     names = collection_names(target, found)
     return [
-        Piece(Part(dump, share, checked=checked), replace(target, collection=names[ns])) for ns, share in found.items()
+        Piece(NamespaceView(dump, share, checked=checked), replace(target, collection=names[ns]))
+        for ns, share in found.items()
     ]
 
 

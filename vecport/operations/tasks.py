@@ -15,7 +15,7 @@ import msgspec
 
 from ..connectors.contract import Mark, Selection
 from ..dump.layout import Cut
-from ..dump.part import Share
+from ..dump.namespace_view import Share
 from .error_data import ErrorData
 from .import_plan import Choices
 from .progress import Progress
@@ -64,7 +64,7 @@ class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid
 
 
 class ShareOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The records of a shard that are of one namespace; ``checked`` as in ``dump.part``."""
+    """The records of a shard that are of one namespace; ``checked`` as in ``dump.namespace_view``."""
 
     share: Share
     checked: bool

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ..connectors.contract import Description, Selection, Source
 from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
-from ..dump.part import Part, Share, shares
+from ..dump.namespace_view import NamespaceView, Share, shares
 from ..errors import NotFound, UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.compare import Finding
@@ -216,14 +216,14 @@ def _of_namespace(dump: Dump, description: Description) -> tuple[Dump, tuple[str
     name, found = passport.one_namespace, shares(dump)
     if name not in found and dump.rows:
         wrong = f"the collection holds namespace {name!r}, which the dump does not have"
-        return Part(dump, Share(name, 0, {})), (), (wrong,)
+        return NamespaceView(dump, Share(name, 0, {})), (), (wrong,)
     if len(found) < 2:
         return dump, (), ()
     note = (
         f"the collection holds namespace {name!r} alone: {found[name].rows:,} of {dump.rows:,} records were compared;"
         " all namespaces: --namespaces split"
     )
-    return Part(dump, found[name]), (note,), ()
+    return NamespaceView(dump, found[name]), (note,), ()
 
 
 def _verify_split(dump: Dump, place: Endpoint, how: _How) -> VerifyResult:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.operations.rooms import held, record, room
 from vecport.dump import open_dump
-from vecport.dump.part import shares
+from vecport.dump.namespace_view import shares
 from vecport.errors import AlreadyExists
 from vecport.operations.import_ import import_
 from vecport.operations.verify import verify

@@ -10,7 +10,7 @@ import pytest
 from tests.operations.rooms import fill, room
 from vecport.dump import open_dump
 from vecport.dump.dump import publish
-from vecport.dump.part import Part, shares
+from vecport.dump.namespace_view import NamespaceView, shares
 from vecport.dump.store import open_store
 from vecport.errors import IntegrityError
 from vecport.operations import split
@@ -26,7 +26,7 @@ def test_parts_are_the_whole_and_read_only_what_is_theirs(dump: Path, monkeypatc
     found = shares(opened)
     assert sum(s.rows for s in found.values()) == opened.rows
     for name, share in found.items():
-        part = Part(opened, share)
+        part = NamespaceView(opened, share)
         assert {s.path for s in part.manifest.shards} < {s.path for s in opened.manifest.shards}
         read = [b for entry in part.manifest.shards for b in part.shard(entry).groups()]
         assert all(b.num_rows for b in read)
@@ -42,14 +42,14 @@ def test_records_that_are_not_those_that_were_counted_are_noticed(dump: Path) ->
     path, groups = next(iter(share.groups.items()))
     at_group = next(g for g, n in enumerate(groups) if n)
     wrong = tuple(n + (g == at_group) for g, n in enumerate(groups))
-    part = Part(opened, replace(share, groups={path: wrong}))
+    part = NamespaceView(opened, replace(share, groups={path: wrong}))
     with pytest.raises(IntegrityError, match="records of namespace 'eu' in row group"):
         list(part.shard(part.manifest.shards[0]).groups())
 
 
 def test_a_flipped_byte_is_found_although_parts_are_not_hashed_again(dump: Path) -> None:
     opened = open_dump(dump)
-    part = Part(opened, shares(opened)["eu"], checked=True)
+    part = NamespaceView(opened, shares(opened)["eu"], checked=True)
     entry = part.manifest.shards[0]
     path = dump / entry.path
     whole = path.read_bytes()
@@ -57,7 +57,7 @@ def test_a_flipped_byte_is_found_although_parts_are_not_hashed_again(dump: Path)
         for place in range(200, len(whole) - entry.footer_bytes, 301):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
             with pytest.raises(IntegrityError):
-                Part(opened, part.share).shard(entry).check_all()
+                NamespaceView(opened, part.share).shard(entry).check_all()
         path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
         with pytest.raises(IntegrityError):
             list(part.shard(entry).groups())

@@ -1,4 +1,4 @@
-"""Part of a dump: the records of one namespace, read as if they were a dump of their own.
+"""A view of a dump: the records of one namespace, read as if they were a dump of their own.
 
 Shards and row groups keep their names and numbers, so that what a target has acknowledged of a part says the same in
 every run. Row groups without a record of the namespace are not read.
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ..limits import Limits
 from ..model.collection import Collection
 from .dump import Dump
-from .manifest import ShardEntry
+from .manifest import Identity, ShardEntry
 from .shard import ShardReader
 from .store import Store
 
@@ -75,7 +75,7 @@ def _counts(column: pa.Array) -> Iterator[tuple[str, int]]:
         yield e["values"], e["counts"]
 
 
-class Part(Dump):
+class NamespaceView(Dump):
     """The records of one namespace of a dump.
 
     Args:
@@ -102,13 +102,18 @@ class Part(Dump):
         """Its records, those in shards that this share leaves out included."""
         return self.share.rows
 
+    @property
+    def identity(self) -> Identity | None:
+        """None: the sums that are recorded are those of whole shards."""
+        return None
+
     def shard(self, entry: ShardEntry) -> ShardReader:
         """A reader for the records of this part in one shard."""
         whole = self._entries[entry.path]
-        return _PartReader(self.store, whole, self.collection, self.limits, self.share, self.checked)
+        return _ViewReader(self.store, whole, self.collection, self.limits, self.share, self.checked)
 
 
-class _PartReader(ShardReader):
+class _ViewReader(ShardReader):
     """Reads the records of one namespace from a shard."""
 
     def __init__(

@@ -1,0 +1,38 @@
+"""What reads as records: a dump, the view of one namespace of it, and whatever else can give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from ..model.collection import Collection
+from ..model.profile import Profile
+from .manifest import Identity
+
+
+class Records(Protocol):
+    """Records of one collection, for operations that only read them."""
+
+    @property
+    def collection(self) -> Collection:
+        """Their schema."""
+
+    @property
+    def profile(self) -> Profile:
+        """What is in them, as it is recorded."""
+
+    @property
+    def rows(self) -> int:
+        """How many they are."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """What makes two of them equal; None where it is not recorded."""
+
+    def groups(self) -> Iterator[pa.RecordBatch]:
+        """Yield all of them, whole, checked, row group by row group."""
+
+    def keys(self, columns: Sequence[str] = ...) -> Iterator[pa.RecordBatch]:
+        """Yield key and hash columns of all of them; cheap, no vector is read."""
