@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -13,10 +12,13 @@ from dataclasses import replace
 from ..errors import MissingExtra, NotFound, UsageError
 from . import address as addresses
 from .address import Place
-from .contract import Connector, Option
+from .contract import Connector, ConnectorInfo, Option
 from .secrets import Secret
 
 GROUP = "vecport.connectors"
+#: Entry points by scheme, so that an address loads its own connector and no other. ``-`` is stdin and stdout.
+SCHEMES = "vecport.schemes"
+STREAMS = "-"
 ROLES = ("source", "target")
 
 
@@ -43,13 +45,58 @@ def get(name: str) -> Connector:
     point = _entry_points().get(name)
     if point is None:
         raise UsageError(f"no connector is called {name!r}", next=f"one of: {', '.join(names())}")
-    connector: Connector = point.load()()
+    try:
+        connector = point.load()()
+        if not isinstance(connector, Connector) or not isinstance(getattr(connector, "info", None), ConnectorInfo):
+            raise TypeError(f"{point.value} is no Connector with a ConnectorInfo")
+    except Exception as e:
+        # It may come from another package, and anything may be wrong with it.
+        raise BrokenConnector(
+            f"the connector {name!r} cannot be loaded",
+            f"{type(e).__name__}: {e}",
+            "nothing was changed",
+            f"update or uninstall the package that has {point.value}",
+        ) from e
     return connector
 
 
+class BrokenConnector(UsageError):
+    """A connector that is installed and cannot be loaded."""
+
+
+@functools.cache
+def _loaded() -> tuple[dict[str, Connector], dict[str, str]]:
+    """All connectors that can be loaded, and what is wrong with each of the others."""
+    good: dict[str, Connector] = {}
+    broken: dict[str, str] = {}
+    for name in names():
+        try:
+            good[name] = get(name)
+        except BrokenConnector as e:
+            broken[name] = e.why
+    return good, broken
+
+
+def broken() -> tuple[str, ...]:
+    """A sentence for each connector that cannot be loaded; loads them all."""
+    return tuple(f"the connector {name!r} cannot be loaded: {why}" for name, why in _loaded()[1].items())
+
+
+@functools.cache
+def _declared() -> dict[str, str]:
+    """Connectors by the schemes of their entry points; nothing is loaded."""
+    values = {point.value: name for name, point in _entry_points().items()}
+    points = importlib.metadata.entry_points(group=SCHEMES)
+    return {point.name: values[point.value] for point in points if point.value in values}
+
+
 def _named(scheme: str) -> str | None:
-    """The connector that has the scheme's own name, so that the others need not be loaded."""
+    """The connector that declares a scheme, or has the scheme's own name, so that the others need not be loaded."""
+    declared = _declared()
     base = scheme.partition("+")[0]
+    for known in (scheme, base):
+        if known in declared:
+            return declared[known]
     if base in _entry_points() and base in get(base).info.schemes:
         return base
     return None
@@ -57,13 +104,7 @@ def _named(scheme: str) -> str | None:
 
 @functools.cache
 def _by_scheme() -> dict[str, str]:
-    out: dict[str, str] = {}
-    for name in names():
-        # A broken third-party connector must not take the others with it; ``get`` of its own name shows the error.
-        with contextlib.suppress(ImportError):
-            for scheme in get(name).info.schemes:
-                out[scheme] = name
-    return out
+    return {scheme: name for name, connector in _loaded()[0].items() for scheme in connector.info.schemes}
 
 
 def missing_modules(connector: Connector) -> list[str]:
@@ -77,7 +118,7 @@ def require_extra(connector: Connector) -> None:
     if missing:
         raise MissingExtra(
             f"{connector.info.title} support is not installed", f"missing: {', '.join(missing)}", "nothing was changed",
-            f"pip install 'vecport[{connector.info.extra}]'",
+            connector.info.install_command,
         )  # fmt: skip
 
 
@@ -118,8 +159,11 @@ def _from_env(name: str) -> str:
 
 
 def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
-    if bare == "-":
-        return get("jsonl"), Place(scheme="jsonl", text="-", path="-")
+    if bare == STREAMS:
+        if STREAMS not in _declared():
+            raise UsageError("no connector reads stdin or writes stdout", next="install vecport again")
+        connector = get(_declared()[STREAMS])
+        return connector, Place(scheme=connector.info.schemes[0], text=STREAMS, path=STREAMS)
     scheme = bare.partition(":")[0].lower()
     base = scheme.partition("+")[0]
     own = _named(scheme) if ":" in bare else None
@@ -132,8 +176,9 @@ def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
         name = known.get(place.scheme) or known.get(base)
         if name is None:
             raise UsageError(
-                f"{scheme}: is not a scheme that vecport knows", next=f"one of: {', '.join(sorted(known))}"
-            )
+                f"{scheme}: is not a scheme that vecport knows", "; ".join(broken()),
+                next=f"one of: {', '.join(sorted(known))}",
+            )  # fmt: skip
         return get(name), place if place.scheme in known else replace(place, scheme=base)
     return _recognise(os.path.expanduser(bare))
 
@@ -142,11 +187,25 @@ def _recognise(path: str) -> tuple[Connector, Place]:
     if not os.path.exists(path):
         raise NotFound(f"{path} does not exist", "it has no scheme, so it was taken for a local path",
                        "nothing was created", "write an address as scheme://host or scheme:./path")  # fmt: skip
-    for name in names():
-        connector = get(name)
-        if connector.recognises(path):
-            return connector, Place(scheme=connector.info.schemes[0], text=path, path=path)
-    raise NotFound(f"{path}: no connector recognises what is in it", next="say what it is: scheme:./path")
+    claims = [connector for connector in _loaded()[0].values() if _recognised(connector, path)]
+    if len(claims) > 1:
+        ways = " or ".join(f"{c.info.schemes[0]}:{path}" for c in claims)
+        raise UsageError(
+            f"{path} may be several things", f"it is recognised by {', '.join(c.info.name for c in claims)}",
+            "nothing was changed", f"say what it is: {ways}",
+        )  # fmt: skip
+    if claims:
+        return claims[0], Place(scheme=claims[0].info.schemes[0], text=path, path=path)
+    raise NotFound(f"{path}: no connector recognises what is in it", "; ".join(broken()),
+                   next="say what it is: scheme:./path")  # fmt: skip
+
+
+def _recognised(connector: Connector, path: str) -> bool:
+    try:
+        return connector.recognises(path)
+    except Exception:
+        # One that fails over a path that is not its own must not hide the others.
+        return False
 
 
 def _options(connector: Connector, role: str, given: dict[str, str]) -> dict[str, str | Secret]:
@@ -192,4 +251,4 @@ def _refuse_plain_secret(connector: Connector, place: Place) -> None:
 
 def schemes() -> frozenset[str]:
     """Every scheme that a connector answers to."""
-    return frozenset(_by_scheme())
+    return frozenset(_by_scheme()) | (_declared().keys() - {STREAMS})

@@ -74,7 +74,7 @@ def _row(name: str) -> ConnectorRow:
         name=info.name, title=info.title, schemes=info.schemes,
         source=_has(connector, "source"), target=_has(connector, "target"),
         installed=not registry.missing_modules(connector),
-        install=f"pip install 'vecport[{info.extra}]'" if info.extra else "",
+        install=info.install_command,
         example=info.example, where=info.where, options=tuple(map(_option, info.options)),
     )  # fmt: skip
 

@@ -45,13 +45,15 @@ class ConnectorInfo:
         name: the connector's name and entry point name.
         title: the database's name as its makers spell it.
         schemes: address schemes, the first is the canonical one.
-        extra: the extra that installs the client, ``""`` when none is needed.
-        modules: importable module names that the extra installs; checked before the connector is opened.
+        extra: vecport's own extra that installs the client, ``""`` when none is needed or ``install`` says what does.
+        modules: importable module names that are installed so; checked before the connector is opened.
         example: an address as a user would type it.
         options: the option table.
         where: the filter language of ``--where``, ``""`` when there is none.
         tls_suffix: what turns the scheme into its encrypted form, as ``+https``; ``""`` when the client decides
             itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
+        install: the command that installs the client of a connector in a package of its own, as
+            ``pip install 'vecport-example[client]'``; by default the one for ``extra``.
     """
 
     name: str
@@ -63,6 +65,14 @@ class ConnectorInfo:
     options: tuple[Option, ...] = ()
     where: str = ""
     tls_suffix: str = ""
+    install: str = ""
+
+    @property
+    def install_command(self) -> str:
+        """What installs the client, ``""`` where none is needed."""
+        if self.install or not self.extra:
+            return self.install
+        return f"pip install 'vecport[{self.extra}]'"
 
 
 @dataclass(frozen=True, slots=True)

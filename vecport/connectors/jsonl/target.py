@@ -89,12 +89,12 @@ class JsonlTarget(Target):
     def prepare(self, plan: TargetPlan) -> None:
         self._check(plan)
         self._open_log(plan)
-        ours = plan.resume and self._log.resume(plan.collection.digest())
         if _has_content(self._path):
-            # A file that is replaced stays until the new one is whole.
+            # A file that is there stays until the new one is whole, and gives way then to equal bytes or to replace
+            # alone: so a resumed import may take it for its own.
             found = Description(plan.collection, None)
-            settle(plan, found, title="the file", place=self._shown, ours=ours)
-        if not ours:
+            settle(plan, found, title="the file", place=self._shown, ours=plan.resume)
+        if not (plan.resume and self._log.resume(plan.collection.digest())):
             self._log.begin(plan.collection.digest())
 
     def attach(self, plan: TargetPlan) -> None:
