@@ -5,6 +5,7 @@ What the passport remembers is a memory: a collection lives on, and what is othe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -343,7 +344,7 @@ def _fields(
     out = []
     for f in native:
         before = known.get(f.name, f)
-        if (before.type, before.encoding) != (f.type, f.encoding):
+        if _types((before,)) != _types((f,)):
             notes.append(f"the field {f.name!r} is {f.type}, where the import made {before.type}")
             before = f
         out.append(before)
@@ -351,7 +352,12 @@ def _fields(
 
 
 def _types(fields: tuple[Field, ...]) -> set[tuple[str, str, str]]:
-    return {(f.name, f.type, f.encoding) for f in fields}
+    return {(f.name, _type(f), f.encoding) for f in fields}
+
+
+def _type(field: Field) -> str:
+    """The type's text; a user's own type may stand in another schema than it came from."""
+    return re.sub(r'\A"(?:[^"]|"")+"\.', "", field.type)
 
 
 def _names(fields: tuple[Field, ...]) -> str:
