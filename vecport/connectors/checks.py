@@ -40,6 +40,16 @@ def check_plan(plan: TargetPlan, caps: TargetCapabilities, title: str) -> None:
         raise _refused(f"ids of kind {collection.id_kind!r}", title, f"kinds that it holds: {sorted(caps.id_kinds)}")
     if len(collection.vectors) > caps.vectors:
         raise _refused(f"{len(collection.vectors)} vectors a record", title, f"it holds {caps.vectors}")
+    if len(collection.vectors) < caps.vectors_min:
+        raise _refused(
+            f"collection {collection.name!r}", title,
+            "its records have no vector" if not collection.vectors else f"its records need {caps.vectors_min} vectors",
+        )  # fmt: skip
+    if problem := caps.collection_names.problem(collection.name):
+        raise _refused(f"a collection {collection.name!r}", title, problem)
+    for namespace in plan.namespaces:
+        if namespace and (problem := caps.namespace_names.problem(namespace)):
+            raise _refused(f"a namespace {namespace!r}", title, problem)
     for v in collection.vectors:
         _check_vector(v, caps, title)
 
@@ -52,6 +62,9 @@ def _check_vector(v: VectorField, caps: TargetCapabilities, title: str) -> None:
         raise _refused(f"{what}{v.kind} of {v.dtype}", title, f"it holds {held}")
     if v.dim is not None and v.dim > caps.max_dim_of(v.kind):
         raise _refused(f"{what}{v.dim:,} dimensions", title, f"it holds {caps.max_dim_of(v.kind):,}")
+    multiple = caps.dim_multiple.get(v.kind, 1)
+    if v.dim is not None and v.dim % multiple:
+        raise _refused(f"{what}{v.dim:,} dimensions", title, f"those of {v.kind} vectors go by {multiple}")
     if caps.metric_required and v.metric not in caps.metrics_of(v.kind):
         raise _refused(f"{what}metric {v.metric!r}", title, f"one of: {', '.join(sorted(caps.metrics_of(v.kind)))}")
     if not v.name and not caps.unnamed_vector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,32 @@ class MetadataRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """Which names a target takes, of collections or of namespaces.
+
+    Attributes:
+        grammar: regular expression (full match), ``""`` for any text.
+        max_bytes: of the name in UTF-8, 0 for no limit.
+        default: the name of what has no name, ``""`` where that is no name too.
+        says: the grammar in words, for messages.
+    """
+
+    grammar: str = ""
+    max_bytes: int = 0
+    default: str = ""
+    says: str = ""
+
+    def problem(self, name: str) -> str:
+        """Why a name is not taken, ``""`` when it is."""
+        size = len(name.encode("utf-8", "surrogatepass"))
+        if self.max_bytes and size > self.max_bytes:
+            return f"it has {size:,} bytes, {self.max_bytes:,} are the most"
+        if self.grammar and not re.fullmatch(self.grammar, name):
+            return self.says or f"names match {self.grammar}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class TargetCapabilities:
     """What a target can hold.
 
@@ -97,6 +124,7 @@ class TargetCapabilities:
         id_max_bytes: longest id text, 0 for no limit.
         id_forbidden: regular expression (search) of id texts that it refuses.
         vectors: the largest number of vector fields.
+        vectors_min: the smallest one.
         unnamed_vector: it can hold one vector without a name.
         named_vectors: a vector can keep its name.
         named_kinds: kinds of vectors that need a name, where others do not.
@@ -107,6 +135,7 @@ class TargetCapabilities:
         metric_required: a collection cannot be created without one of ``metrics``.
         max_dim: of a dense vector.
         kind_max_dim: the same for one kind of vector, where it is another than ``max_dim``.
+        dim_multiple: by kind of vector, what its dimensions are a multiple of, as 8 for bits that are kept as bytes.
         null_vectors: a record may lack its vector.
         nonfinite_vectors: NaN and infinities may stand in vectors.
         bounds: by metric, how far a vector read back may differ.
@@ -114,6 +143,8 @@ class TargetCapabilities:
         native_document: it has a place for documents beside metadata; U+0000 in documents is held when
             ``string_nul`` is exact.
         native_namespace: it has namespaces.
+        collection_names: the names that collections can have.
+        namespace_names: the names that namespaces can have, but for the default one, ``""``.
         links: references between records are set in a second pass (``Target.link``).
         typed_fields: it creates typed columns for ``Collection.fields`` whose type text has one of these prefixes.
         metadata: rules for JSON values.
@@ -135,6 +166,7 @@ class TargetCapabilities:
     id_max_bytes: int = 0
     id_forbidden: str = ""
     vectors: int = 1
+    vectors_min: int = 0
     unnamed_vector: bool = True
     named_vectors: bool = True
     named_kinds: frozenset[str] = frozenset()
@@ -145,12 +177,15 @@ class TargetCapabilities:
     metric_required: bool = True
     max_dim: int = 65_536
     kind_max_dim: dict[str, int] = field(default_factory=dict)
+    dim_multiple: dict[str, int] = field(default_factory=dict)
     null_vectors: bool = False
     nonfinite_vectors: bool = False
     bounds: dict[str, Bound] = field(default_factory=dict)
     dtype_bounds: dict[str, dict[str, Bound]] = field(default_factory=dict)
     native_document: bool = False
     native_namespace: bool = False
+    collection_names: Names = Names()
+    namespace_names: Names = Names()
     links: bool = False
     typed_fields: str = ""
     metadata: MetadataRules = MetadataRules()

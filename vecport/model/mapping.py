@@ -219,6 +219,7 @@ def plan_mapping(
                          "nothing was written", "leave one of them out")  # fmt: skip
     else:
         id_kind, id_mode = map_prefixed_ids(prefix, profile, capabilities, ledger)
+    _check_target_names(name, profile, capabilities, namespace_key, prefix, one_namespace, ledger)
     vectors, names = _map_vectors(source, profile, capabilities, settings or {}, vector_names or {}, ledger)
     # Typed columns have no room for keys of ours, nor for a key that a record lacks, beside one that is null: then
     # metadata is one JSON document, and the passport keeps the types.
@@ -277,6 +278,26 @@ def _all_typed(source: Collection, capabilities: TargetCapabilities) -> bool:
     return all(pattern.fullmatch(f.type) for f in (*(source.fields or ()), *source.key))
 
 
+def _check_target_names(
+    name: str,
+    profile: Profile,
+    caps: TargetCapabilities,
+    namespace_key: str | None,
+    prefix: str | None,
+    one_namespace: str | None,
+    ledger: Ledger,
+) -> None:
+    """Name the collection and the namespaces whose names the target does not take."""
+    if problem := caps.collection_names.problem(name):
+        why = f"no collection can be called {name!r}: {problem}; choose another name with -c/--collection"
+        ledger.add("collection", "rejected", profile.rows, why)
+    if not caps.native_namespace or one_namespace is not None or namespace_key is not None or prefix is not None:
+        return
+    for namespace, count in sorted(profile.namespaces.items()):
+        if namespace and count and (problem := caps.namespace_names.problem(namespace)):
+            ledger.add("namespace", "rejected", count, f"no namespace can be called {namespace!r}: {problem}")
+
+
 def _map_vectors(
     source: Collection,
     profile: Profile,
@@ -293,6 +314,10 @@ def _map_vectors(
             safe="nothing was written",
             next="choose a target that holds several vectors a record",
         )
+    if len(source.vectors) < caps.vectors_min:
+        have = "none" if not source.vectors else str(len(source.vectors))
+        ledger.add("vector", "rejected", profile.rows,
+                   f"the target needs {caps.vectors_min} vector(s) in every record, they have {have}")  # fmt: skip
     out: list[VectorField] = []
     names: dict[str, str] = {}
     _check_metric_setting(source, caps, settings)
@@ -347,6 +372,9 @@ def _map_vector(
         return replace(v, name=name)
     if v.dim is not None and v.dim > caps.max_dim_of(v.kind):
         ledger.add(where, "rejected", rows, f"{v.dim} dimensions, the target holds {caps.max_dim_of(v.kind)}")
+    multiple = caps.dim_multiple.get(v.kind, 1)
+    if v.dim is not None and v.dim % multiple:
+        ledger.add(where, "rejected", rows, f"{v.dim} dimensions, those of {v.kind} vectors go by {multiple}")
     if stats.get("null") and not caps.null_vectors:
         ledger.add(where, "rejected", stats["null"], "the target needs a vector in every record")
     if stats.get("nonfinite") and not caps.nonfinite_vectors:

@@ -51,6 +51,7 @@ from . import settings as of_collection
 from .describe import facts, open_collection
 from .records import split
 from .values import (
+    COLLECTION_NAMES,
     COSINE_BOUND,
     METADATA_RULES,
     PASSPORT_KEY,
@@ -76,6 +77,8 @@ def _capabilities(concurrency: str, metadata: MetadataRules = METADATA_RULES) ->
         id_text=True,
         id_forbidden=r"\A\Z",
         vectors=1,
+        vectors_min=1,
+        collection_names=COLLECTION_NAMES,
         unnamed_vector=True,
         named_vectors=False,
         kinds={"dense": frozenset({"float32"})},
@@ -212,12 +215,6 @@ class ChromaTarget(Target):
     def _checked(self, plan: TargetPlan) -> VectorField:
         """The one vector of a plan that Chroma can hold."""
         check_plan(plan, self.capabilities, "Chroma")
-        if not plan.collection.vectors:
-            raise NotRepresentable(
-                f"Chroma cannot hold collection {plan.collection.name!r}",
-                why="its records have no vector, and Chroma needs one in each",
-                safe="nothing was written",
-            )
         return plan.collection.vectors[0]
 
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import NotRepresentable
-from ...model.capabilities import MetadataRules
+from ...model.capabilities import MetadataRules, Names
 from ...model.collection import Bound
 
 SPACES: Final = {"l2": "l2", "cosine": "cosine", "ip": "dot"}
@@ -53,9 +53,12 @@ METADATA_RULES: Final = MetadataRules(
     forbidden_keys=r"(?s:(?:[#$]|chroma:(?!uri\Z)).*)?",
 )  # fmt: skip
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,510}[A-Za-z0-9]")
+COLLECTION_NAMES: Final = Names(
+    grammar=r"(?!.*\.\.)(?!\d{1,3}(?:\.\d{1,3}){3}\Z)[A-Za-z0-9][A-Za-z0-9._-]{1,510}[A-Za-z0-9]",
+    says="a name has 3 to 512 of a-z A-Z 0-9 . _ -, begins and ends with a letter or digit, has no '..' and is no IP"
+    " address",
+)
 _FORBIDDEN: Final = re.compile(METADATA_RULES.forbidden_keys)
-_IP: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _POWERS: Final = tuple(float(f"1e{n}") for n in range(309))
 _SMALLEST_SQUARE: Final = float(np.finfo(np.float32).tiny)
 _LARGEST_SQUARE: Final = 1e38
@@ -64,11 +67,10 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 def check_name(name: str) -> None:
     """Raise ``NotRepresentable`` unless Chroma takes ``name`` for a collection."""
-    if not NAME.fullmatch(name) or ".." in name or _IP.fullmatch(name):
+    if problem := COLLECTION_NAMES.problem(name):
         raise NotRepresentable(
             f"Chroma takes no collection name {name!r}",
-            why="a name has 3 to 512 of a-z A-Z 0-9 . _ -, begins and ends with a letter or digit, has no '..' and is"
-            " no IP address",
+            why=problem,
             safe="nothing was created",
             next="choose another name with -c/--collection",
         )
