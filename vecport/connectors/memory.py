@@ -37,6 +37,7 @@ from ..model import canonical, ids
 from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
 from ..model.capabilities import COUNTS, SourceCapabilities, TargetCapabilities
 from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
+from ..model.compare import Judge
 from .address import Place
 from .checks import check_batch, check_plan
 from .contract import (
@@ -459,7 +460,9 @@ class MemoryTarget(Target):
             return rows
         new = {k: row for k, row in rows.items() if k not in store.rows}
         if self._plan.on_conflict == "fail":
-            other = [k for k, row in rows.items() if k not in new and not store.rows[k].equals(row)]
+            made = self._plan.collection
+            judge = Judge(made, made, {})
+            other = [k for k, row in rows.items() if k not in new and judge.compare(row, store.rows[k]).changed[0]]
             if other:
                 raise AlreadyExists(
                     f"record {other[0][1]!r} is in {self._name!r} already, with other content",

@@ -12,6 +12,7 @@ from ..dump.layout import MANIFEST
 from ..dump.store import open_store
 from ..errors import AlreadyExists, UsageError
 from . import split
+from .compare.bounds import Tolerance
 from .export import DEFAULT_MEMORY_BYTES, ExportResult, export
 from .import_ import ImportResult, import_
 from .progress import Progress, Stop
@@ -63,7 +64,7 @@ def copy(
     allow_lossy: Sequence[str] = (),
     strict: bool = False,
     require_snapshot: bool = False,
-    tolerance: float | None = None,
+    tolerance: Tolerance = None,
     limits: Mapping[str, int] | None = None,
     max_rps: float | None = None,
     max_mbps: float | None = None,

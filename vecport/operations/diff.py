@@ -12,8 +12,8 @@ from typing import Any
 from ..dump.dump import Dump, open_dump
 from ..limits import DEFAULT_LIMITS
 from ..model.batch import page_schema
-from ..model.compare import Finding, Judge
-from .compare.bounds import Tolerance, checked_bounds, summary, words_by_field
+from ..model.compare import EXACT, Finding, Judge
+from .compare.bounds import Tolerance, checked_bounds, summary, words, words_by_field
 from .compare.judged import check_present, judge_pairs, rows_of, settle
 from .compare.levels import check_level
 from .compare.located import Located, Recorded
@@ -121,6 +121,8 @@ def diff(
     if level != "deep" and (equal or level == "quick"):
         if not equal:
             notes += ("the identities differ; --level full says in which records, and whether they are within bounds",)
+        if equal:
+            common |= {"bound": words(EXACT), "bounds": dict.fromkeys(bounds, words(EXACT))}
         return DiffResult(
             **common, identical=equal, unchanged=left.rows if equal else 0, notes=notes,
             seconds=time.monotonic() - started, exit_code=0 if equal else 3,

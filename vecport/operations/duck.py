@@ -33,6 +33,7 @@ class Duck:
             "SET autoinstall_known_extensions=false",
             "SET autoload_known_extensions=false",
             "SET preserve_insertion_order=false",
+            "SET enable_progress_bar=false",
             "SET enable_external_access=false",
             "SET lock_configuration=true",
         ):
