@@ -56,6 +56,7 @@ from .contract import (
     TargetPlan,
 )
 from .kit.lifecycle import settle
+from .kit.settings import parse as parse_settings
 
 Key = tuple[str, str]
 SortKey = tuple[str, tuple[int, int, str]]
@@ -423,6 +424,7 @@ class MemoryTarget(Target):
 
     def prepare(self, plan: TargetPlan) -> None:
         check_plan(plan, self.capabilities, "memory")
+        parse_settings(plan.settings, (), "memory")
         room = _rooms.setdefault(self._place.path, _Room())
         with room.lock:
             there = room.stores.get(self._name)

@@ -23,6 +23,7 @@ import pytest
 
 from ..connectors.address import Place
 from ..connectors.contract import Connector, Json, Mark, Page, Selection, Source, Target, TargetPlan
+from ..connectors.decorators import checked_target
 from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
 from ..model import canonical
 from ..model.batch import page_schema
@@ -272,10 +273,10 @@ class Bench:
     # -- writing -------------------------------------------------------------------------------
 
     def target(self, name: str) -> Target:
-        """A new writing session."""
+        """A new writing session, behind what the pipeline refuses for every connector."""
         if self.connector.target is None:
             does_not_apply("it cannot be written")
-        return self.connector.open_target(self.place_of(name), name)
+        return checked_target(self.connector.open_target(self.place_of(name), name), self.connector.info.title)
 
     @contextlib.contextmanager
     def writing(self, plan: TargetPlan) -> Iterator[Target]:

@@ -84,7 +84,7 @@ class Facts:
         assert caps.id_kinds, "it holds no ids"
         assert set(caps.kinds) <= set(VECTOR_KINDS)
         assert all(dtypes and dtypes <= set(VECTOR_DTYPES) for dtypes in caps.kinds.values())
-        assert caps.metrics <= set(METRICS)
+        assert all(caps.metrics_of(kind) <= set(METRICS) for kind in caps.kinds)
         assert set(caps.bounds) <= set(METRICS)
         assert all(0 < b.relative < 1e-3 for b in caps.bounds.values()), "a bound that bounds nothing"
         assert caps.metadata.exact <= set(VALUE_KINDS)

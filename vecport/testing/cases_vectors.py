@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ..connectors.contract import Mark
+from ..model.capabilities import TargetCapabilities
 from ..model.collection import METRICS, VECTOR_DTYPES, Collection, VectorField
 from .bench import Bench, does_not_apply, refused
 from .records import (
@@ -50,21 +51,18 @@ class Vectors:
     @pytest.mark.parametrize("metric", METRICS)
     def test_metrics_are_kept_or_refused(self, bench: Bench, metric: str) -> None:
         caps = bench.target_caps
-        kind = {"hamming": "binary", "jaccard": "binary", "max_sim": "multi"}.get(metric, "dense")
-        if metric in caps.metrics_of(kind) and kind not in caps.kinds:
-            kind = "dense"
-        if kind not in caps.kinds:
-            kind = next(iter(caps.kinds))
+        kind = next((k for k in caps.kinds if metric in caps.metrics_of(k)), None) or _natural_kind(metric, caps)
         made = bench.collection(replace(bench.vector(kind), metric=metric))
         records = bench.records(made, 20)
-        if metric not in caps.metrics_of(kind) and caps.metric_required:
+        indexed = metric in caps.metrics_of(kind)
+        if not indexed and caps.metric_required:
             with refused():
                 bench.put(made, records)
             assert not bench.exists(made.name), "it was created all the same"
             return
         bench.put(made, records)
         (found,) = bench.expect(made, records).collection.vectors
-        assert found.metric in ((metric,) if metric in caps.metrics_of(kind) else (metric, "unknown"))
+        assert found.metric in ((metric,) if indexed else (metric, "unknown"))
 
     def test_a_declared_bound_is_also_described(self, bench: Bench) -> None:
         caps = bench.target_caps
@@ -156,7 +154,7 @@ class Vectors:
             bench.refuses_records(made, records)
 
     def test_zero_vectors_come_back_or_are_refused(self, bench: Bench) -> None:
-        for metric in sorted(bench.target_caps.metrics & {"l2", "cosine", "dot"}):
+        for metric in sorted(bench.target_caps.metrics_of("dense") & {"l2", "cosine", "dot"}):
             made = bench.collection(replace(bench.vector(), metric=metric))
             ordinary = bench.records(made, 2)
             zero = replace(ordinary[0], vectors={made.vectors[0].name: np.zeros(8, np.float32)})
@@ -184,20 +182,24 @@ class Vectors:
 
     @pytest.mark.parametrize("dim", [1, 3, 1536])
     def test_any_dimension_comes_back(self, bench: Bench, dim: int) -> None:
-        if dim > bench.target_caps.max_dim:
-            does_not_apply(f"at most {bench.target_caps.max_dim} dimensions")
+        largest = bench.target_caps.max_dim_of("dense")
+        if dim > largest:
+            does_not_apply(f"at most {largest} dimensions")
         made = bench.collection(replace(bench.vector(), dim=dim))
         bench.put(made, bench.records(made, 3))
         bench.expect(made, bench.records(made, 3))
 
-    def test_the_largest_dimension_works_and_a_larger_one_is_refused(self, bench: Bench) -> None:
-        largest = bench.target_caps.max_dim
+    @pytest.mark.parametrize("kind", ["dense", "multi", "binary"])
+    def test_the_largest_dimension_works_and_a_larger_one_is_refused(self, bench: Bench, kind: str) -> None:
+        if kind not in bench.target_caps.kinds:
+            does_not_apply(f"no {kind} vectors")
+        largest = bench.target_caps.max_dim_of(kind)
         if largest >= 1 << 24:
             does_not_apply("no limit that a test could reach")
-        made = bench.collection(replace(bench.vector(), dim=largest))
+        made = bench.collection(replace(bench.vector(kind), dim=largest))
         bench.put(made, bench.records(made, 1))
         bench.expect(made, bench.records(made, 1))
-        larger = bench.collection(replace(bench.vector(), dim=largest + 1))
+        larger = bench.collection(replace(bench.vector(kind), dim=largest + 1))
         with refused():
             bench.put(larger, bench.records(larger, 1))
         assert not bench.exists(larger.name)
@@ -213,6 +215,11 @@ class Vectors:
             target.write(batch_of(records, made).slice(0, 1), Mark("part-00000-00000.parquet", 1))
             target.finish(plan.passport)
         bench.expect(made, records)
+
+
+def _natural_kind(metric: str, caps: TargetCapabilities) -> str:
+    kind = {"hamming": "binary", "jaccard": "binary", "max_sim": "multi"}.get(metric, "dense")
+    return kind if kind in caps.kinds else next(iter(caps.kinds))
 
 
 def _exact_float32(bench: Bench, dim: int) -> Collection:

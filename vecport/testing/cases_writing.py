@@ -383,7 +383,7 @@ class Writing:
     @pytest.mark.parametrize("metric", ["l2", "cosine", "dot", "l1"])
     def test_search_finds_the_nearest(self, bench: Bench, metric: str) -> None:
         caps = bench.target_caps
-        if metric not in caps.metrics or "float32" not in caps.kinds.get("dense", ()):
+        if metric not in caps.metrics_of("dense") or "float32" not in caps.kinds.get("dense", ()):
             does_not_apply(f"no {metric} over dense float32")
         made = bench.collection(replace(bench.vector(dtype="float32"), dim=16, metric=metric))
         vectors = vectors_of(made.vectors[0], 100)

@@ -20,6 +20,7 @@ reason; an engine that is missing is a failure where ``CI=true``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ import pytest
 pytest.register_assert_rewrite(
     "vecport.testing.bench",
     "vecport.testing.cases_facts",
+    "vecport.testing.cases_lifecycle",
     "vecport.testing.cases_metadata",
     "vecport.testing.cases_reading",
     "vecport.testing.cases_safety",
@@ -42,6 +44,7 @@ from ..model.capabilities import TargetCapabilities  # noqa: E402
 from ..model.collection import ID_KINDS, Collection, Field  # noqa: E402
 from .bench import Bench, Way, engine_missing  # noqa: E402
 from .cases_facts import Facts  # noqa: E402
+from .cases_lifecycle import Lifecycle  # noqa: E402
 from .cases_metadata import Ids, Metadata  # noqa: E402
 from .cases_reading import Live, Reading  # noqa: E402
 from .cases_safety import Safety  # noqa: E402
@@ -54,7 +57,7 @@ __all__ = ["Bench", "ConnectorContract", "Record", "Way", "engine_missing"]
 
 
 class ConnectorContract(
-    Facts, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety
+    Facts, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety, Lifecycle
 ):  # fmt: skip
     """Subclass it, name the connector, and give the fixture ``place``.
 
@@ -133,6 +136,10 @@ class ConnectorContract(
 
     def where(self, bench: Bench) -> tuple[str, Callable[[Record], bool]] | None:
         """A filter in the connector's language over the suite's ordinary records, and what it means."""
+        return None
+
+    def busy(self, place: Place, collection: Collection) -> AbstractContextManager[Place] | None:
+        """A time in which the database has none for a write, and the place to be opened meanwhile."""
         return None
 
     native_put: Callable[[Place, Collection, Sequence[Record]], Any] | None = None

@@ -27,7 +27,9 @@ _KEYS_AT_ONCE = 10_000
 class JsonlSource(Source):
     """Reads one file."""
 
-    capabilities: SourceCapabilities = SourceCapabilities(snapshot=True, concurrency="processes", page_rows=1_000)
+    capabilities: SourceCapabilities = SourceCapabilities(
+        snapshot=True, concurrency="processes", page_rows=1_000, selects_namespaces=True
+    )
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         if selection.where is not None:
@@ -186,7 +188,7 @@ class PositionalJsonlSource(JsonlSource):
     """Reads a file without ids (option ``ids=position``)."""
 
     capabilities: SourceCapabilities = SourceCapabilities(
-        snapshot=True, concurrency="processes", page_rows=1_000, keyless=True
+        snapshot=True, concurrency="processes", page_rows=1_000, keyless=True, selects_namespaces=True
     )
 
 

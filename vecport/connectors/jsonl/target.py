@@ -25,6 +25,7 @@ from ..address import Place
 from ..checks import check_batch, check_plan
 from ..contract import Description, Json, Mark, Permission, Target, TargetPlan
 from ..kit.lifecycle import settle
+from ..kit.settings import parse as parse_settings
 from .files import Input, codec_of
 from .lines import BLANK, FORM_NAMES, spell_lines
 from .survey import Options, take_survey
@@ -146,6 +147,7 @@ class JsonlTarget(Target):
 
     def _check(self, plan: TargetPlan) -> None:
         check_plan(plan, self.capabilities, "JSON Lines")
+        parse_settings(plan.settings, (), "JSON Lines")
         _check_names(plan)
         if not self._path.parent.is_dir():
             raise NotFound(f"there is no folder {self._path.parent}", safe="nothing was created")
@@ -197,6 +199,7 @@ class StdoutTarget(JsonlTarget):
 
     def prepare(self, plan: TargetPlan) -> None:
         check_plan(plan, self.capabilities, "JSON Lines")
+        parse_settings(plan.settings, (), "JSON Lines")
         _check_names(plan)
         self._plan = plan
 

@@ -150,6 +150,10 @@ class Backend(ABC):
         """Read the records that exist among ``keys``."""
 
     @abstractmethod
+    def among(self, where: Any, keys: Sequence[PointKey]) -> Any:
+        """A filter for those of ``keys`` that another filter selects."""
+
+    @abstractmethod
     def create(self, plan: TargetPlan) -> None:
         """Create a collection."""
 
@@ -349,6 +353,11 @@ class ServerBackend(Backend):
         )
         doing = f"reading {len(keys)} records of {read.collection!r}"
         return self.rows(read, request, self.server.call(self.server.get, request, doing), self.pb.GetResponse)
+
+    def among(self, where: Any, keys: Sequence[PointKey]) -> Any:
+        pb = self.pb
+        named = pb.HasIdCondition(has_id=[self._id(key) for key in keys])
+        return pb.Filter(must=[pb.Condition(has_id=named), pb.Condition(filter=where)])
 
     def rows(self, read: Read, request: Any, answer: bytes, kind: Any) -> Rows:
         """Decode a page.

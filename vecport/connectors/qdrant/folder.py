@@ -215,6 +215,11 @@ class FolderBackend(Backend):
         records = self._open().retrieve(read.collection, list(keys), with_payload=wanted, with_vectors=wanted)
         return _rows(read, records)
 
+    def among(self, where: Any, keys: Sequence[PointKey]) -> Any:
+        from qdrant_client import models
+
+        return models.Filter(must=[models.HasIdCondition(has_id=list(keys)), where])
+
     # -- writing -------------------------------------------------------------------------------
 
     def upsert(self, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, *, skip: bool) -> None:

@@ -281,11 +281,18 @@ class QdrantSource(Source):
         wanted = {wire.parse_key(text) for namespace, text in keys if namespace == ""} - {None}
         ordered = sorted((key for key in wanted if key is not None), key=wire.order)
         chunks = [ordered[i : i + GET_ROWS] for i in range(0, len(ordered), GET_ROWS)]
-        batches = [self._batch(known, self._backend.get(known.read, chunk)) for chunk in chunks]
+        batches = [self._batch(known, rows) for chunk in chunks for rows in self._among(known.read, chunk)]
         filled = [batch for batch in batches if len(batch)]
         if not filled:
             return make_page(known.collection, ids=[])
         return pa.Table.from_batches(filled).combine_chunks().to_batches()[0]
+
+    def _among(self, read: Read, keys: list[PointKey]) -> Iterator[Rows]:
+        """The records that exist among ``keys`` and are selected: points are got by id without a filter."""
+        if read.filter is None:
+            yield self._backend.get(read, keys)
+        else:
+            yield from self._pages(replace(read, filter=self._backend.among(read.filter, keys)), None, None, GET_ROWS)
 
     def keys(self) -> Iterator[pa.RecordBatch]:
         known = self._knowledge()
