@@ -67,7 +67,7 @@ def _small() -> list[Dump]:
     return [
         written("one-record", "One record with a vector, metadata and a document.", c, {(0, 0): [one]}),
         written("empty", "A collection without records: one shard without row groups.", c, {(0, 0): []}),
-        written("plain", "The encoding profile 'plain'.", c, {(0, 0): [one]}, profile="plain"),
+        written("plain", "The encodings 'plain'.", c, {(0, 0): [one]}, encodings="plain"),
         written("no-vectors", "A collection without vector fields.", Collection("notes"),
                 {(0, 0): [[Record("a", {}, {"n": 1}), Record("b", {}, {}, "")]]}),
     ]  # fmt: skip

@@ -89,7 +89,7 @@ def make_manifest(collection: Collection, entries: Sequence[ShardEntry], **chang
 
 def written(
     name: str, about: str, collection: Collection, shards: Shards, *, manifest: Json | None = None,
-    profile: str = "default",
+    encodings: str = "default",
 ) -> Dump:  # fmt: skip
     """A dump that the library writes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -97,11 +97,11 @@ def written(
         entries = []
         for (partition, sequence), groups in sorted(shards.items()):
             place = {"partition": partition, "sequence": sequence}
-            with DumpWriter(store, collection, ONE_SHARD, **place, encodings=profile) as writer:
+            with DumpWriter(store, collection, ONE_SHARD, **place, encodings=encodings) as writer:
                 for records in groups:
                     writer.put(batch_of(records, collection))
                 entries += writer.close()
-        made = make_manifest(collection, entries, profile=profile, **manifest or {})
+        made = make_manifest(collection, entries, encodings=encodings, **manifest or {})
         publish(store, made)
         files = {path: (Path(folder) / path).read_bytes() for path in store.list()}
     return Dump(name, about, files, made)

@@ -15,7 +15,7 @@ import vecport
 from vecport import demo
 from vecport.cli import options, reference
 from vecport.cli.app import ENTRIES, GUESSES, program
-from vecport.dump.layout import PROFILES
+from vecport.dump.layout import ENCODINGS
 from vecport.errors import EXIT_CODES
 from vecport.model.collection import ID_KINDS
 from vecport.model.key_mapping import NAMESPACE_MODES
@@ -110,7 +110,7 @@ def test_demo_is_a_function_too() -> None:
 
 
 def test_choices_are_those_of_the_operations() -> None:
-    assert options.PROFILES == PROFILES
+    assert options.ENCODINGS == ENCODINGS
     assert options.DUPLICATES == repeats.POLICIES
     assert options.IF_EXISTS == import_plan.IF_EXISTS
     assert options.ON_CONFLICT == import_plan.ON_CONFLICT
@@ -183,3 +183,11 @@ def test_public_names_are_all_there_and_load_on_demand() -> None:
     assert set(vecport.__all__) <= set(dir(vecport))
     with pytest.raises(AttributeError, match="no attribute 'restore'"):
         vecport.restore  # noqa: B018
+
+
+def test_an_option_that_people_try_names_the_one_that_they_mean() -> None:
+    from vecport.cli import app
+
+    assert set(app.OPTION_GUESSES.values()) == {"--encodings"}
+    error = app._no_such_option(click.NoSuchOption("--profile"), "vecport export")
+    assert error.next == "did you mean --encodings?"

@@ -94,7 +94,7 @@ def test_everything_in_it_reads_back() -> None:
     )  # fmt: skip
     odd = replace(entry(7), id_min='["a"]', id_max="\ud7ff\U0010ffff", record_sum=2**128 - 1)
     whole = manifest_of(
-        [odd, entry(12, 0, 0)], collection=collection, complete=False, profile="plain",
+        [odd, entry(12, 0, 0)], collection=collection, complete=False, encodings="plain",
         selection={"where": '{"a": 1}', "limit": 3, "namespaces": ["\t"]},
         source={"consistency": {"kind": "live-scan", "count_before": 3}},
     )  # fmt: skip
@@ -195,7 +195,7 @@ MALFORMED: list[tuple[str, Callable[[], bytes], type[VecportError]]] = [
         plain()["collection"]["vectors"][0] | {"name": str(i)} for i in range(300)]), IntegrityError),
     ("a source without consistency", lambda: with_value("source", {}), IntegrityError),
     ("an unknown consistency", lambda: with_value("source", "consistency", "kind", ["snapshot"]), IntegrityError),
-    ("an unknown profile", lambda: with_value("profile", "fast"), IntegrityError),
+    ("unknown encodings", lambda: with_value("encodings", "fast"), IntegrityError),
     ("complete as 1", lambda: with_value("complete", 1), IntegrityError),
     ("another identity", lambda: with_value("identity", "text", "vp1"), IntegrityError),
     ("an identity without a digest", lambda: without("identity", "schema_digest"), IntegrityError),

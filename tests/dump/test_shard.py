@@ -72,15 +72,15 @@ ENCODINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", ["default", "plain"])
-def test_encodings(profile: str, tmp_path: Path) -> None:
-    write(tmp_path, [page()], profile=profile)
+@pytest.mark.parametrize("encodings", ["default", "plain"])
+def test_encodings(encodings: str, tmp_path: Path) -> None:
+    write(tmp_path, [page()], encodings=encodings)
     meta = pq.read_metadata(tmp_path / shard_path(0, 0))
     chunks = [meta.row_group(0).column(i) for i in range(meta.num_columns)]
     assert {c.path_in_schema for c in chunks} == set(ENCODINGS)
     for c in chunks:
         wanted = ENCODINGS[c.path_in_schema]
-        if profile == "plain" and wanted != "RLE_DICTIONARY":
+        if encodings == "plain" and wanted != "RLE_DICTIONARY":
             wanted = "PLAIN"
         assert wanted in c.encodings, c.path_in_schema
         # Levels are RLE, and a dictionary's own page is PLAIN.

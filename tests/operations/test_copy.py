@@ -25,9 +25,9 @@ def places() -> Iterator[tuple[str, str]]:
 
 def test_a_finished_dump_is_kept_and_made_again_when_asked(places: tuple[str, str], tmp_path: Path) -> None:
     source, target = places
-    first = copy(source, target, dump=tmp_path / "dump", profile="plain")
+    first = copy(source, target, dump=tmp_path / "dump", encodings="plain")
     assert first.exit_code == 0
-    assert open_dump(tmp_path / "dump").manifest.profile == "plain"
+    assert open_dump(tmp_path / "dump").manifest.encodings == "plain"
     fill(source, [record("more", 9)])
     kept = copy(source, target, dump=tmp_path / "dump", if_exists="replace")
     assert (kept.export, kept.verify.rows) == (None, 5)
@@ -63,7 +63,7 @@ def test_conflicts_are_dealt_with_as_in_an_import(places: tuple[str, str], tmp_p
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[VecportError]]] = {
-    "a profile": ({"profile": "best"}, UsageError),
+    "encodings": ({"encodings": "best"}, UsageError),
     "an on-error": ({"on_error": "ignore"}, UsageError),
     "a limit": ({"limits": {"unheard_of": 1}}, UsageError),
     "a limit that is too low": ({"limits": {"dim": 1}}, VecportError),

@@ -59,7 +59,7 @@ def test_the_commands_say_so(verb: str, place: str, capsys: pytest.CaptureFixtur
     ],
 )  # fmt: skip
 def test_the_count_comes_from_a_stranger(rejected: Any, says: str | None) -> None:
-    told = left_out({"consistency": {"kind": "file", "rejected": rejected}})
+    told = left_out({"consistency": {"kind": "snapshot", "rejected": rejected}})
     assert told is says is None or (told or "").startswith(str(says))
 
 

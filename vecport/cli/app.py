@@ -31,6 +31,8 @@ ENTRIES = {
     "id": Entry(f"{_COMMANDS}.tools", "id_", "Compute the UUID that stands for an id in a database.", _HELP),
     "demo": Entry(f"{_COMMANDS}.tools", "demo", "Move a real collection between real databases, here and now.", _HELP),
 }
+#: Options that people try, and the one that they mean.
+OPTION_GUESSES = {"--profile": "--encodings"}
 GUESSES = {
     "dump": "export", "backup": "export", "save": "export", "download": "export",
     "restore": "import", "load": "import", "upload": "import", "ingest": "import",
@@ -140,6 +142,7 @@ def _no_such_option(e: click.NoSuchOption, path: str) -> VecportError:
         return UsageError(f"vecport has no option {name}", "options stand behind the command",
                           next=f"vecport COMMAND {name}")  # fmt: skip
     close = [p for p in e.possibilities or () if p.startswith("--")]
+    close = [OPTION_GUESSES[name], *close] if name in OPTION_GUESSES else close
     return UsageError(f"{path} has no option {name}",
                       next=f"did you mean {' or '.join(close)}?" if close else f"{path} --help")  # fmt: skip
 

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
 
 PROGRESS = ("auto", "plain", "none", "json")
-PROFILES = ("default", "plain")
+ENCODINGS = ("default", "plain")
 DUPLICATES = ("error", "keep", "first", "last")
 IF_EXISTS = ("create", "append", "replace")
 ON_ERROR = ("fail", "quarantine")
@@ -160,8 +160,8 @@ guest = stack(
 )
 batch_size = click.option("--batch-size", type=int, metavar="N", help="Records in a request; memory decides otherwise.")
 shard_rows = click.option("--shard-rows", type=int, metavar="N", help="Records in a file of the dump; about 128 MiB.")
-profile = click.option(
-    "--profile", type=click.Choice(PROFILES), help="plain: for readers without newer encodings.  [default: default]"
+encodings = click.option(
+    "--encodings", type=click.Choice(ENCODINGS), help="plain: for readers without newer encodings.  [default: default]"
 )
 duplicates = click.option(
     "--duplicates", type=click.Choice(DUPLICATES), help="What a repeated id in data means.  [default: error]"

@@ -46,7 +46,7 @@ def _export(r: ExportResult) -> Sheet:
 
 def consistency(c: Mapping[str, Any]) -> str:
     """How the records were read, in words."""
-    words = {"snapshot": "one snapshot", "file": "one file", "live-scan": "a live scan",
+    words = {"snapshot": "one snapshot", "live-scan": "a live scan",
              "multi-epoch": "several snapshots, as the run was interrupted"}  # fmt: skip
     return words.get(str(c.get("kind")), str(c.get("kind")))
 

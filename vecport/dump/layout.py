@@ -16,7 +16,7 @@ README = "README.md"
 REJECTS = "rejects.jsonl"
 WORK = ".vecport"
 SHARD = re.compile(r"data/part-([0-9]{5,10})-([0-9]{5,10})\.parquet\Z")
-PROFILES = ("default", "plain")
+ENCODINGS = ("default", "plain")
 
 _GROUP_BYTES = 24 << 20
 _SHARD_BYTES = 128 << 20
@@ -68,7 +68,7 @@ def _vector_bytes(v: VectorField) -> int:
     return width * (v.dim or 0) * (64 if v.kind == "multi" else 1)
 
 
-def parquet_settings(collection: Collection, profile: str = "default") -> dict[str, Any]:
+def parquet_settings(collection: Collection, encodings: str = "default") -> dict[str, Any]:
     """Keyword arguments for ``pyarrow.parquet.ParquetWriter``.
 
     ``plain`` leaves out BYTE_STREAM_SPLIT and DELTA_BINARY_PACKED, for readers that lack them.
@@ -86,7 +86,7 @@ def parquet_settings(collection: Collection, profile: str = "default") -> dict[s
             if wanted == "DICTIONARY":
                 dictionary.append(leaf)
             else:
-                encoding[leaf] = wanted if profile == "default" else "PLAIN"
+                encoding[leaf] = wanted if encodings == "default" else "PLAIN"
     return {
         "version": "2.6", "data_page_version": "1.0", "data_page_size": 1 << 20, "write_page_checksum": True,
         "write_statistics": ["id", "namespace"], "use_dictionary": dictionary, "column_encoding": encoding,

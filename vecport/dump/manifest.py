@@ -14,10 +14,10 @@ from ..errors import IntegrityError, NotRepresentable, VecportError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.collection import Collection, collection_from_json, collection_to_json
 from ..model.profile import Profile
-from .layout import FORMAT, FORMAT_VERSION, PROFILES, SHARD, shard_path
+from .layout import ENCODINGS, FORMAT, FORMAT_VERSION, SHARD, shard_path
 
 KNOWN_REQUIRES: frozenset[str] = frozenset()
-CONSISTENCIES = ("snapshot", "multi-epoch", "live-scan", "file")
+CONSISTENCIES = ("snapshot", "multi-epoch", "live-scan")
 _SHA = re.compile(r"[0-9a-f]{64}\Z")
 _SUM = re.compile(r"[0-9a-f]{32}\Z")
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\Z")
@@ -121,7 +121,7 @@ class Manifest:
         source: ``system``, ``version``, ``collection`` and ``consistency`` (kind, counts before and after, ...).
         selection: what was asked for (namespaces, where, limit, vectors).
         complete: False when the selection left records out; such a dump is no base for a delta.
-        profile: ``default`` or ``plain``.
+        encodings: of its shards: ``default`` or ``plain``.
         requires: features a reader must know.
         sha256: of the manifest's bytes before the checksum line; empty until written or read.
     """
@@ -135,7 +135,7 @@ class Manifest:
     source: Mapping[str, Any]
     selection: Mapping[str, Any]
     complete: bool
-    profile: str = "default"
+    encodings: str = "default"
     requires: tuple[str, ...] = ()
     sha256: str = field(default="", compare=False)
 
@@ -175,7 +175,7 @@ class Manifest:
             "source": dict(self.source),
             "selection": dict(self.selection),
             "complete": self.complete,
-            "profile": self.profile,
+            "encodings": self.encodings,
             "collection": collection_to_json(self.collection),
             "identity": self.identity.to_json(),
             "totals": {"rows": self.rows, "bytes": self.size_bytes, "shards": len(self.shards)},
@@ -294,13 +294,13 @@ def _build(data: Mapping[str, Any], digest: str, where: str, limits: Limits) -> 
         source=_object(data["source"]),
         selection=_object(data["selection"]),
         complete=_bool(data["complete"]),
-        profile=_text(data["profile"]),
+        encodings=_text(data["encodings"]),
         requires=_texts(data["requires"]),
         sha256=digest,
     )
     limits.check("rows", manifest.rows, where)
-    if manifest.profile not in PROFILES or manifest.source["consistency"]["kind"] not in CONSISTENCIES:
-        raise ValueError("unknown profile or consistency")
+    if manifest.encodings not in ENCODINGS or manifest.source["consistency"]["kind"] not in CONSISTENCIES:
+        raise ValueError("unknown encodings or consistency")
     if manifest.identity.to_json() != {k: data["identity"].get(k) for k in manifest.identity.to_json()}:
         raise ValueError("the identity does not follow from the shards")
     totals = {"rows": manifest.rows, "bytes": manifest.size_bytes, "shards": len(shards)}

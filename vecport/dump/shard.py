@@ -47,11 +47,11 @@ class ShardWriter:
         store: the dump's location.
         partition, sequence: its place in the dump.
         collection: fixes the schema.
-        profile: ``default`` or ``plain``.
+        encodings: ``default`` or ``plain``.
     """
 
     def __init__(
-        self, store: Store, partition: int, sequence: int, collection: Collection, profile: str = "default"
+        self, store: Store, partition: int, sequence: int, collection: Collection, encodings: str = "default"
     ) -> None:
         self.path = shard_path(partition, sequence)
         self._collection = collection
@@ -63,7 +63,7 @@ class ShardWriter:
         self._sink = _Sink(self._upload)
         sink = pa.PythonFile(self._sink, mode="w")
         try:
-            self._writer = pq.ParquetWriter(sink, shard_schema(collection), **parquet_settings(collection, profile))
+            self._writer = pq.ParquetWriter(sink, shard_schema(collection), **parquet_settings(collection, encodings))
         except BaseException:
             self._upload.abort()
             raise

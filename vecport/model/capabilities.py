@@ -72,7 +72,6 @@ class MetadataRules:
             in the reserved key.
         forbidden_mark: a text that stands in the canonical JSON of every object with a forbidden key; empty when there
             is none. With it, metadata without a trace of anything to encode is not parsed.
-        free: metadata is one JSON document, so that keys need no schema.
         version: of these rules. It grows with every change of what is encoded or how, and the rules before stay known
             as ``TargetCapabilities.past_rules``, so that what they encoded can be read for ever.
     """
@@ -82,7 +81,6 @@ class MetadataRules:
     holds: Callable[[Mapping[str, Any]], bool] | None = None
     forbidden_keys: str = ""
     forbidden_mark: str = ""
-    free: bool = True
     version: int = 1
 
 

@@ -48,7 +48,7 @@ def copy(
     workers: int | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     shard_rows: int | None = None,
-    profile: str = "default",
+    encodings: str = "default",
     duplicates: str = "error",
     overwrite: bool = False,
     on_error: str = "fail",
@@ -79,7 +79,7 @@ def copy(
         source, target: addresses, or ``ADDRESS#collection``.
         dump: where the dump is kept; None for ``<collection>.vecport`` in the current folder.
         collection, target_collection: names; the target takes the source's name when none is given.
-        namespace, where, limit, batch_size, shard_rows, profile, duplicates, on_error, ignore_passport, like,
+        namespace, where, limit, batch_size, shard_rows, encodings, duplicates, on_error, ignore_passport, like,
             take_over, require_snapshot: as in ``export``.
         overwrite: make the dump again, when there is one.
         source_options, target_options: connector options by name; no secrets.
@@ -109,7 +109,7 @@ def copy(
         exported = export(
             source, location, collection=collection, namespace=namespace, where=where, limit=limit,
             source_options=source_options, batch_size=batch_size, workers=workers, memory_bytes=memory_bytes,
-            shard_rows=shard_rows, profile=profile, duplicates=duplicates, overwrite=overwrite, on_error=on_error,
+            shard_rows=shard_rows, encodings=encodings, duplicates=duplicates, overwrite=overwrite, on_error=on_error,
             ignore_passport=ignore_passport, like=like, take_over=take_over, require_snapshot=require_snapshot,
             max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from ..connectors.decorators import from_the_beginning
 from ..connectors.guest import Guest
 from ..dump.dump import foreign_files, open_dump, publish, unpublish
 from ..dump.journal import Durable, Journal, Run
-from ..dump.layout import FORMAT_VERSION, MANIFEST, PROFILES, REJECTS, Cut, cut_for, row_bytes
+from ..dump.layout import ENCODINGS, FORMAT_VERSION, MANIFEST, REJECTS, Cut, cut_for, row_bytes
 from ..dump.lock import writer_lock
 from ..dump.manifest import Identity, Manifest, ShardEntry
 from ..dump.store import Store, open_store
@@ -87,7 +87,7 @@ class _Export:
     workers: int | None
     memory_bytes: int
     shard_rows: int | None
-    profile: str
+    encodings: str
     duplicates: str
     require_snapshot: bool
     on_error: str
@@ -124,7 +124,7 @@ def export(
     workers: int | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     shard_rows: int | None = None,
-    profile: str = "default",
+    encodings: str = "default",
     duplicates: str = "error",
     overwrite: bool = False,
     require_snapshot: bool = False,
@@ -153,7 +153,7 @@ def export(
         workers: how many read at the same time; None for one per processor, as far as the database allows.
         memory_bytes: bounds workers times what each holds.
         shard_rows: records per shard.
-        profile: ``default``, or ``plain`` for readers without newer Parquet encodings.
+        encodings: ``default``, or ``plain`` for readers without newer Parquet encodings.
         duplicates: ``error``, ``keep``, ``first`` or ``last``: what repeated keys in data mean.
         overwrite: remove a dump, or an unfinished one, that is there.
         require_snapshot: exit code 3 unless all rows come from one snapshot.
@@ -172,12 +172,12 @@ def export(
         VecportError: with the exit code of its class.
     """
     started = time.monotonic()
-    _check_arguments(limit, batch_size, workers, shard_rows, profile, duplicates, on_error)
+    _check_arguments(limit, batch_size, workers, shard_rows, encodings, duplicates, on_error)
     guest = Guest(max_rps, max_mbps)
     place = endpoint(source, role="source", collection=collection, options=source_options, guest=guest)
     job = _Export(
         source=place, selection=Selection(tuple(namespace), where), store=open_store(dump), limit=limit,
-        page_rows=batch_size, workers=workers, memory_bytes=memory_bytes, shard_rows=shard_rows, profile=profile,
+        page_rows=batch_size, workers=workers, memory_bytes=memory_bytes, shard_rows=shard_rows, encodings=encodings,
         duplicates=duplicates, require_snapshot=require_snapshot, on_error=on_error, ignore_passport=ignore_passport,
         progress=progress or Silent(), stop=stop or Stop(),
     )  # fmt: skip
@@ -196,7 +196,7 @@ def export(
             manifest, resumed = _run(job, session, description)
     consistency = manifest.source["consistency"]
     rejected = int(consistency.get("rejected", 0))
-    exit_code = 3 if require_snapshot and consistency["kind"] not in ("snapshot", "file") else 4 if rejected else 0
+    exit_code = 3 if require_snapshot and consistency["kind"] != "snapshot" else 4 if rejected else 0
     return ExportResult(
         dump=job.store.url, rows=manifest.rows, size_bytes=manifest.size_bytes, shards=len(manifest.shards),
         identity=manifest.identity, consistency=consistency, complete=manifest.complete,
@@ -218,15 +218,15 @@ def _check_arguments(
     batch_size: int | None,
     workers: int | None,
     shard_rows: int | None,
-    profile: str,
+    encodings: str,
     duplicates: str,
     on_error: str,
 ) -> None:
     for name, value in (("limit", limit), ("batch-size", batch_size), ("workers", workers), ("shard-rows", shard_rows)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} {value}: must be 1 or more")
-    if profile not in PROFILES:
-        raise UsageError(f"--profile {profile} is not known", next=f"one of: {', '.join(PROFILES)}")
+    if encodings not in ENCODINGS:
+        raise UsageError(f"--encodings {encodings} is not known", next=f"one of: {', '.join(ENCODINGS)}")
     if duplicates not in repeats.POLICIES:
         raise UsageError(f"--duplicates {duplicates} is not known", next=f"one of: {', '.join(repeats.POLICIES)}")
     if on_error not in rejects.ON_ERROR:
@@ -305,7 +305,7 @@ def _fingerprint(job: _Export, collection: Collection, cut: Cut) -> dict[str, An
     return {
         "format_version": FORMAT_VERSION, "vecport": __version__, "pyarrow": pa.__version__,
         "connector": job.source.connector, "place": job.source.place.text, "collection": job.source.collection,
-        "selection": job.selection.to_json(), "limit": job.limit, "profile": job.profile,
+        "selection": job.selection.to_json(), "limit": job.limit, "encodings": job.encodings,
         "schema": collection.digest(), "cut": [cut.group_rows, cut.shard_rows],
     }  # fmt: skip
 
@@ -465,7 +465,7 @@ def _task(
         source=source, selection=job.selection, token=run.token, dump=job.store.url,
         collection=collection_to_json(run.collection), native=collection_to_json(run.native),
         passport=None if run.passport is None else dict(run.passport), number=number, partition=partition,
-        sequence=len(done), resume=done[-1].cursor if done else None, cut=cut, encodings=job.profile,
+        sequence=len(done), resume=done[-1].cursor if done else None, cut=cut, encodings=job.encodings,
         page_rows=page_rows, on_error=job.on_error, widened=dict(run.widened),
     )  # fmt: skip
 
@@ -509,7 +509,7 @@ def _reconcile(
     dropped = 0
     if not session.capabilities.keyless:
         entries, dropped = repeats.settle(
-            job.store, entries, run.collection, live=live, policy=job.duplicates, profile=job.profile,
+            job.store, entries, run.collection, live=live, policy=job.duplicates, encodings=job.encodings,
             memory_bytes=job.memory_bytes // 2,
         )  # fmt: skip
     _note_restored(job, results)
@@ -528,7 +528,7 @@ def _reconcile(
         source={**run.source, "consistency": consistency, **({"rejects": file} if file else {})},
         selection={**job.selection.to_json(), "limit": job.limit},
         complete=not selected and not rejected,
-        profile=job.profile,
+        encodings=job.encodings,
     )
 
 
@@ -563,7 +563,7 @@ def _entries(
             found[entry.path] = entry
     if not found:
         # An empty collection has one empty shard, so that any reader sees its columns.
-        with DumpWriter(job.store, run.collection, encodings=job.profile) as writer:
+        with DumpWriter(job.store, run.collection, encodings=job.encodings) as writer:
             found = {entry.path: entry for entry in writer.close()}
     return [found[path] for path in sorted(found, key=_shard_order)]
 

@@ -6,8 +6,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
 
 from ..connectors.guest import Guest
 from ..dump.dump import open_dump
@@ -16,46 +14,14 @@ from ..limits import DEFAULT_LIMITS, Limits
 from . import rejects
 from .import_plan import Choices, import_id_for, make_plan
 from .import_run import ImportJob, ShardChecks, check_existing, refusal, run_import, verify_command
+from .import_split import import_split
 from .progress import Progress, Silent, Stop
+from .results import ImportResult
 from .sessions import target_endpoint
-from .split import Destination
 from .target_config import TargetConfig
 from .target_config import read as read_config
 
 DEFAULT_MEMORY_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What an import did.
-
-    Attributes:
-        dump, target: where from and where to.
-        rows: of the dump.
-        written_rows: written by this run.
-        resumed_rows: that an earlier run had written.
-        ledger: plain data, worst first.
-        dry_run: nothing was written.
-        verify_command: proves the result.
-        query_hint: a query to paste.
-        seconds: this run took.
-        notes: what was noticed and matters, the target's own words among it.
-        collections: where each namespace went, by namespace, in the order of writing; empty unless they were split.
-    """
-
-    dump: str
-    target: str
-    rows: int
-    written_rows: int
-    resumed_rows: int
-    ledger: list[dict[str, Any]]
-    dry_run: bool
-    verify_command: str
-    query_hint: str
-    seconds: float
-    notes: tuple[str, ...] = ()
-    exit_code: int = 0
-    collections: Mapping[str, Destination] = field(default_factory=dict)
 
 
 def import_(
@@ -132,8 +98,6 @@ def import_(
     if left_out := rejects.left_out(opened.manifest.source):
         job.note(left_out)
     if choices.namespaces == "split":
-        from .import_split import import_split
-
         return import_split(job, allow_lossy=allow_lossy, strict=strict, dry_run=dry_run, started=started)
     with ExitStack() as stack:
         early = None if dry_run else stack.enter_context(ShardChecks(opened))
@@ -157,3 +121,6 @@ def import_(
 
 def _limits(limits: Mapping[str, int] | None) -> Limits:
     return DEFAULT_LIMITS.with_overrides(dict(limits or {}))
+
+
+__all__ = ["ImportResult", "import_"]

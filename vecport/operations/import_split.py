@@ -14,7 +14,6 @@ from ..dump.store import LocalStore
 from ..errors import AlreadyExists, UsageError
 from ..model.ledger import Ledger
 from . import split
-from .import_ import ImportResult
 from .import_plan import ImportPlan, import_id_for, make_plan
 from .import_run import (
     ImportJob,
@@ -27,6 +26,7 @@ from .import_run import (
     run_import,
 )
 from .import_state import ImportState
+from .results import ImportResult
 from .sessions import Endpoint
 
 

@@ -22,7 +22,7 @@ POLICIES = ("error", "keep", "first", "last")
 
 
 def settle(
-    store: Store, entries: list[ShardEntry], collection: Collection, *, live: bool, policy: str, profile: str,
+    store: Store, entries: list[ShardEntry], collection: Collection, *, live: bool, policy: str, encodings: str,
     memory_bytes: int,
 ) -> tuple[list[ShardEntry], int]:  # fmt: skip
     """Deal with repeated keys.
@@ -50,10 +50,10 @@ def settle(
             "in a snapshot or a file such repeats are data", "no manifest was written",
             "choose: --duplicates keep, first or last",
         )  # fmt: skip
-    return [_rewrite(store, e, collection, rows[e.path], profile) if e.path in rows else e for e in entries], dropped
+    return [_rewrite(store, e, collection, rows[e.path], encodings) if e.path in rows else e for e in entries], dropped
 
 
-def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list[int], profile: str) -> ShardEntry:
+def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list[int], encodings: str) -> ShardEntry:
     match = SHARD.match(entry.path)
     assert match is not None
     dropped = np.asarray(drop)
@@ -61,7 +61,7 @@ def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list
     # Its row groups stay where they were cut.
     cut = Cut(max(1, entry.rows), max(1, entry.rows))
     place = {"partition": int(match[1]), "sequence": int(match[2])}
-    with DumpWriter(store, collection, cut, **place, encodings=profile) as writer:
+    with DumpWriter(store, collection, cut, **place, encodings=encodings) as writer:
         for group in ShardReader(store, entry, collection).groups():
             keep = np.ones(group.num_rows, bool)
             here = dropped[(dropped >= first) & (dropped < first + group.num_rows)] - first

@@ -262,7 +262,7 @@ def test_the_file_of_an_interrupted_run_does_not_outlive_its_reason(tmp_path: Pa
     store = open_store(tmp_path)
     facts = rejects.write(store, [Reject("", "a", "x")])
     assert facts is not None
-    one: dict[str, Any] = {"consistency": {"kind": "file", "rejected": 1}}
+    one: dict[str, Any] = {"consistency": {"kind": "snapshot", "rejected": 1}}
     assert rejects.fault(store, {**one, "rejects": facts}) is None
     for odd in ("x", [1], {}, {**facts, "rows": 2}):
         assert "1 records that could not be read" in str(rejects.fault(store, {**one, "rejects": odd}))
@@ -271,7 +271,7 @@ def test_the_file_of_an_interrupted_run_does_not_outlive_its_reason(tmp_path: Pa
         assert found == "rejects.jsonl is not the file that the manifest names"
     assert rejects.write(store, []) is None
     assert list(tmp_path.iterdir()) == []
-    assert rejects.fault(store, {"consistency": {"kind": "file"}}) is None
+    assert rejects.fault(store, {"consistency": {"kind": "snapshot"}}) is None
 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "folder"])

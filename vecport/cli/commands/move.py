@@ -21,7 +21,7 @@ def _is_stdout(address: str) -> bool:
 @click.argument("source")
 @click.argument("dump")
 @o.stack(
-    o.collection(), o.selection, o.limit, o.source_options, o.batch_size, o.resources, o.shard_rows, o.profile,
+    o.collection(), o.selection, o.limit, o.source_options, o.batch_size, o.resources, o.shard_rows, o.encodings,
     o.duplicates,
     o.overwrite, o.require_snapshot, o.on_error, o.passports, o.take_over, o.guest,
 )  # fmt: skip
@@ -80,7 +80,7 @@ def import_(run: Run, dump: str, target: str, **options: Any) -> int:
 @o.stack(
     click.option("--dump", metavar="FOLDER", help="Where the dump is kept; <collection>.vecport when left out."),
     o.collection("The collection to read."), o.target_collection, o.selection, o.limit, o.source_options,
-    o.target_options, o.batch_size, o.resources, o.guest, o.shard_rows, o.profile, o.duplicates, o.overwrite,
+    o.target_options, o.batch_size, o.resources, o.guest, o.shard_rows, o.encodings, o.duplicates, o.overwrite,
     o.require_snapshot, o.on_error, o.passports, o.take_over, o.if_exists, o.on_conflict, o.namespaces, o.ids,
     o.settings, o.target_config, o.loss, o.tolerance, o.limits,
 )  # fmt: skip
