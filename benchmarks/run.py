@@ -69,7 +69,7 @@ def step_make(rows: int, dim: int, folder: str) -> dict[str, Any]:
     c = data.collection(dim, "cosine")
     store = _store(folder)
     entries = tuple(_write(c, (data.page(c, b) for b in data.blocks(rows, dim)), store))
-    source = {"system": "benchmark", "consistency": {"kind": "file"}}
+    source = {"system": "benchmark", "consistency": {"kind": "snapshot"}}
     publish(store, Manifest(c, entries, "bench", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z",
                             {"name": "benchmark"}, source, {}, True))  # fmt: skip
     return {"rows": sum(e.rows for e in entries), "seconds": 0.0}

@@ -114,7 +114,7 @@ def _rejects() -> Iterator[Dump]:
 
     def made(rejected: int | None, named: Json | None) -> dict[str, bytes]:
         counted = {} if rejected is None else {"rejected": rejected}
-        source = {"system": "corpus", "consistency": {"kind": "file", **counted}}
+        source = {"system": "corpus", "consistency": {"kind": "snapshot", **counted}}
         manifest = {"source": source if named is None else {**source, "rejects": named}, "complete": False}
         return forged(BASE, [base_group()], manifest=manifest)
 

@@ -310,7 +310,7 @@ def use(raw: bytes) -> None:
         return
     assert found.total_profile().to_json()["rows"] == found.rows
     shard_schema(found.collection)
-    parquet_settings(found.collection, found.profile)
+    parquet_settings(found.collection, found.encodings)
     assert cut_for(found.collection).group_rows > 0
     assert _readme(found)
     assert parse_manifest(found.to_bytes(), WHERE) == found
