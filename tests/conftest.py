@@ -28,10 +28,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have counted."""
     reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
     lines = [str(line) for r in reports if r.when == "call" for name, line in r.user_properties if name == "shown"]
+    lines += _tallies(reports)
     if lines:
         terminalreporter.section("counted by this run")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _tallies(reports: list[pytest.TestReport]) -> list[str]:
+    """What several tests have counted under one name: how many were as they should be, of how many."""
+    sums: dict[str, tuple[int, int]] = {}
+    for report in reports:
+        for name, told in report.user_properties if report.when == "call" else ():
+            if name == "tally" and isinstance(told, list):
+                what, good, all_ = told
+                before = sums.get(what, (0, 0))
+                sums[what] = before[0] + good, before[1] + all_
+    return [f"{what}: {good} right of {all_}" for what, (good, all_) in sorted(sums.items())]
 
 
 @pytest.fixture(scope="session")

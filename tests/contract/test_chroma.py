@@ -19,6 +19,8 @@ from vecport.connectors.chroma import ChromaConnector
 from vecport.model.collection import Collection
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import ChromaEngine, EngineError
+from vecport.testing.hands import Hands
+from vecport.testing.hands.chroma import ChromaHands
 
 
 class TestChromaFolder(ConnectorContract):
@@ -27,6 +29,9 @@ class TestChromaFolder(ConnectorContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         return parse(f"chroma:{tmp_path / 'folder'}")
+
+    def hands(self, place: Place, collection: Collection) -> Hands:
+        return ChromaHands(place, collection)
 
     def where(self, bench: Bench) -> tuple[str, Callable[[Record], bool]]:
         return json.dumps({"number": {"$gte": 12}}), lambda record: record.metadata["number"] >= 12

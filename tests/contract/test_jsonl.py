@@ -12,6 +12,8 @@ from vecport.connectors.address import Place, parse
 from vecport.connectors.jsonl import JsonlConnector
 from vecport.model.collection import Collection
 from vecport.testing.contract import ConnectorContract
+from vecport.testing.hands import Hands
+from vecport.testing.hands.jsonl import JsonlHands
 
 
 class TestJsonl(ConnectorContract):
@@ -27,6 +29,9 @@ class TestJsonl(ConnectorContract):
 
     def names(self, place: Place) -> set[str]:
         return {path.name.removesuffix(self.suffix) for path in Path(place.path).iterdir()}
+
+    def hands(self, place: Place, collection: Collection) -> Hands | None:
+        return JsonlHands(place, collection) if self.suffix == ".jsonl" else None
 
     def reading_place(self, place: Place, collection: Collection | None) -> Place:
         if collection is None:

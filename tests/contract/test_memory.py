@@ -16,6 +16,8 @@ from vecport.connectors.address import Place, parse, with_options
 from vecport.connectors.memory import MemoryConnector, forget
 from vecport.model.collection import Collection
 from vecport.testing.contract import Bench, ConnectorContract
+from vecport.testing.hands import Hands
+from vecport.testing.hands.memory import MemoryHands
 
 
 class TestMemory(ConnectorContract):
@@ -25,6 +27,9 @@ class TestMemory(ConnectorContract):
     def place(self) -> Iterator[Place]:
         yield parse("memory:contract")
         forget("contract")
+
+    def hands(self, place: Place, collection: Collection) -> Hands:
+        return MemoryHands(place, collection)
 
     def where(self, bench: Bench) -> Any:
         return '{"even": true}', lambda r: r.metadata["even"] is True

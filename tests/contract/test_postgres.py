@@ -17,6 +17,8 @@ from vecport.connectors.postgres import PostgresConnector
 from vecport.model.collection import Collection, Field
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import EngineError, PostgresEngine
+from vecport.testing.hands import Hands
+from vecport.testing.hands.postgres import PostgresHands
 
 
 class TestPostgres(ConnectorContract):
@@ -37,6 +39,9 @@ class TestPostgres(ConnectorContract):
 
     def key_fields(self) -> tuple[Field, ...]:
         return (Field("part", "text", nullable=False), Field("number", "int8", nullable=False))
+
+    def hands(self, place: Place, collection: Collection) -> Hands:
+        return PostgresHands(place, collection)
 
     def where(self, bench: Bench) -> tuple[str, Callable[[Record], bool]]:
         return "(metadata->>'even')::boolean", lambda record: record.metadata["even"] is True

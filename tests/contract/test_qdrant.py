@@ -19,6 +19,8 @@ from vecport.connectors.qdrant import QdrantConnector
 from vecport.model.collection import Collection
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import EngineError, QdrantEngine
+from vecport.testing.hands import Hands
+from vecport.testing.hands.qdrant import QdrantHands
 
 
 class TestQdrantServer(ConnectorContract):
@@ -40,6 +42,9 @@ class TestQdrantServer(ConnectorContract):
     def where(self, bench: Bench) -> tuple[str, Callable[[Record], bool]]:
         filter_ = {"must": [{"key": "even", "match": {"value": True}}]}
         return json.dumps(filter_), lambda record: record.metadata["even"] is True
+
+    def hands(self, place: Place, collection: Collection) -> Hands:
+        return QdrantHands(place, collection)
 
     def native_put(self, place: Place, collection: Collection, records: Sequence[Record]) -> None:
         from qdrant_client import models

@@ -33,6 +33,7 @@ pytest.register_assert_rewrite(
     "vecport.testing.cases_metadata",
     "vecport.testing.cases_reading",
     "vecport.testing.cases_safety",
+    "vecport.testing.cases_sameness",
     "vecport.testing.cases_vectors",
     "vecport.testing.cases_workers",
     "vecport.testing.cases_writing",
@@ -48,16 +49,18 @@ from .cases_lifecycle import Lifecycle  # noqa: E402
 from .cases_metadata import Ids, Metadata  # noqa: E402
 from .cases_reading import Live, Reading  # noqa: E402
 from .cases_safety import Safety  # noqa: E402
+from .cases_sameness import Sameness  # noqa: E402
 from .cases_vectors import Vectors  # noqa: E402
 from .cases_workers import Native, Workers  # noqa: E402
 from .cases_writing import Writing  # noqa: E402
+from .hands import Hands  # noqa: E402
 from .records import Record  # noqa: E402
 
 __all__ = ["Bench", "ConnectorContract", "Record", "Way", "engine_missing"]
 
 
 class ConnectorContract(
-    Facts, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety, Lifecycle
+    Facts, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety, Lifecycle, Sameness
 ):  # fmt: skip
     """Subclass it, name the connector, and give the fixture ``place``.
 
@@ -140,6 +143,10 @@ class ConnectorContract(
 
     def busy(self, place: Place, collection: Collection) -> AbstractContextManager[Place] | None:
         """A time in which the database has none for a write, and the place to be opened meanwhile."""
+        return None
+
+    def hands(self, place: Place, collection: Collection) -> Hands | None:
+        """The database's own client on a collection (``vecport.testing.hands``), to change single records with."""
         return None
 
     native_put: Callable[[Place, Collection, Sequence[Record]], Any] | None = None
