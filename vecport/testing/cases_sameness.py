@@ -98,7 +98,7 @@ def _fields(bench: Bench, kinds: str) -> tuple[VectorField, ...] | None:
 def _dense_metrics(caps: TargetCapabilities) -> list[str]:
     """Those of dense vectors, one that is held within a bound first and one that is held bit for bit behind it."""
     known = caps.metrics_of("dense")
-    ordered = [m for m in ("cosine", "dot", "l2", "l1") if m in known] or ["unknown"]
+    ordered: list[str] = [m for m in ("cosine", "dot", "l2", "l1") if m in known] or ["unknown"]
     bounded, exact = ([m for m in ordered if (m in caps.bounds) is b] for b in (True, False))
     return [*bounded[:1], *exact[:1]] if bounded and exact else ordered[:2]
 

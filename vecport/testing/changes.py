@@ -52,7 +52,8 @@ def changes_of(
     there = list(records.values())
     for n, field in enumerate(dump.vectors):
         name = held.vectors[0].name if len(dump.vectors) == 1 else field.name
-        yield from _vector_changes(there[n:], field, name, caps)
+        losable = caps.null_vectors and next(v for v in held.vectors if v.name == name).nullable
+        yield from _vector_changes(there[n:], field, name, caps.bound_of(field.metric, field.dtype), losable)
     with_document = next((r for r in there if r.document), None)
     if with_document is not None:
         yield Change(
@@ -67,18 +68,19 @@ def changes_of(
 # ---- vectors ----
 
 
-def _vector_changes(there: list[Record], field: VectorField, name: str, caps: TargetCapabilities) -> Iterator[Change]:
+def _vector_changes(
+    there: list[Record], field: VectorField, name: str, bound: Bound | None, losable: bool
+) -> Iterator[Change]:
     part = part_of(field.name)
     full = [r for r in there if r.vectors.get(name) is not None and _size(r.vectors[name]) > 1]
     record = full[0]
     value: Any = record.vectors[name]
-    bound = caps.bound_of(field.metric, field.dtype)
     for what, changed in _changed(value, field, bound):
         yield Change(f"{field.kind} {field.name!r}: {what}", record, _with(record, name, changed), part)
     if bound is not None and field.kind == "dense":
         near = _moved(value, _BELOW * bound.relative * float(np.abs(value).max()))
         yield Change(f"{field.kind} {field.name!r}: below the bound", record, _with(record, name, near), found="")
-    if caps.null_vectors:
+    if losable:
         yield Change(f"{field.kind} {field.name!r}: lost", record, _with(record, name, None), part)
     lacking = next((r for r in there if r.vectors.get(name) is None), None)
     if lacking is not None:

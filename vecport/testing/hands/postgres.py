@@ -27,9 +27,9 @@ class PostgresHands(Hands):
 
     def write(self, record: Record) -> None:
         columns: dict[str, Any] = {"id": record.id, "metadata": json.dumps(dict(record.metadata))}
-        for v in self.collection.vectors:
-            columns[v.name] = _spelled(record.vectors.get(v.name), v)
         with _connection(self.place) as connection:
+            for v in self.collection.vectors:
+                columns[v.name] = _spelled(record.vectors.get(v.name), v, self._size(connection, v))
             if self._has_document(connection):
                 columns["document"] = record.document
             names = ", ".join(f'"{name}"' for name in columns)
@@ -42,6 +42,11 @@ class PostgresHands(Hands):
     def delete(self, id: str) -> None:
         with _connection(self.place) as connection:
             connection.execute(f'DELETE FROM "{self.collection.name}" WHERE id::text = %s', [id])
+
+    def _size(self, connection: Any, field: VectorField) -> int:
+        """How many dimensions a column is declared with."""
+        statement = "SELECT atttypmod FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
+        return int(connection.execute(statement, [f'"{self.collection.name}"', field.name]).fetchone()[0])
 
     def _has_document(self, connection: Any) -> bool:
         statement = (
@@ -70,12 +75,12 @@ def _read(text: str | None, field: VectorField) -> Vector:
     return np.array(json.loads(text), np.float32)
 
 
-def _spelled(value: Any, field: VectorField) -> str | None:
+def _spelled(value: Any, field: VectorField, size: int) -> str | None:
     if value is None:
         return None
     if field.kind == "sparse":
         pairs = ",".join(f"{i + 1}:{_shortest(x)}" for i, x in zip(value.indices, value.values, strict=True))
-        return f"{{{pairs}}}/{field.dim or max(value.indices) + 1}"
+        return f"{{{pairs}}}/{size}"
     if field.kind == "binary":
         return "".join(map(str, value))
     return "[" + ",".join(map(_shortest, value)) + "]"
