@@ -33,7 +33,7 @@ class Facts:
         assert info.schemes, "no address scheme"
         assert all(s == s.lower() for s in info.schemes)
         assert address.parse(info.example).scheme in info.schemes
-        assert not info.modules or info.extra, "client modules without an extra that installs them"
+        assert not info.modules or info.install_command, "client modules, and nothing that installs them"
 
     def test_every_option_has_help(self) -> None:
         options = self.connector.info.options

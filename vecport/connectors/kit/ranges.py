@@ -17,6 +17,7 @@ import pyarrow as pa
 from ...errors import Incomplete
 from ...model.batch import make_page
 from ...model.collection import Collection
+from ...model.ids import kind_of, to_int
 from ..contract import Json, Page, Source
 from .flight import Pending
 from .listing import key_batch
@@ -69,6 +70,36 @@ class Order(ABC, Generic[K]):
         """Whether keys rise strictly."""
         ranks = [self.rank(key) for key in keys]
         return all(low < high for low, high in pairwise(ranks))
+
+
+class TextOrder(Order[str]):
+    """Texts by their code points, which is the order of their UTF-8 bytes."""
+
+    def parse(self, text: str) -> str:
+        return text
+
+    def rank(self, key: str) -> str:
+        return key
+
+    def after(self, key: str) -> str:
+        return key + "\0"
+
+
+class IntOrder(Order[int]):
+    """Whole numbers within bounds, both included."""
+
+    def __init__(self, low: int = -(1 << 63), high: int = (1 << 63) - 1) -> None:
+        self._low, self._high = low, high
+
+    def parse(self, text: str) -> int | None:
+        found = to_int(text) if kind_of(text) == "int" else None
+        return found if found is not None and self._low <= found <= self._high else None
+
+    def rank(self, key: int) -> int:
+        return key
+
+    def after(self, key: int) -> int | None:
+        return key + 1 if key < self._high else None
 
 
 class KeyRanges(Source, Generic[K, R]):
