@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...errors import UsageError
 from ..address import Place
 from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection
-from .source import PostgresSource
-from .target import PostgresTarget
+from .read import PostgresSource
+from .write import PostgresTarget
 
 __all__ = ["PostgresConnector", "PostgresSource", "PostgresTarget"]
 
@@ -38,7 +38,7 @@ class PostgresConnector(Connector):
     def collections(self, place: Place) -> list[CollectionSummary]:
         """List the tables, views and partitioned tables that have a vector column."""
         from .catalog import list_tables
-        from .connect import READ, begin, connect
+        from .client import READ, begin, connect
         from .failures import translated
 
         with translated(place.text, place.password), connect(place) as connection:

@@ -16,12 +16,12 @@ from ...model.collection import VectorField
 from ..contract import TargetPlan
 from . import sql
 from .catalog import Extension, Table
-from .connect import run
+from .client import run
 from .layout import Layout, Slot
 from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 _RANGES: Final = {"m": (2, 100), "ef_construction": (4, 1_000), "lists": (1, 32_768)}
 _PARAMETERS: Final = {"hnsw": ("m", "ef_construction"), "ivfflat": ("lists",)}

@@ -16,14 +16,14 @@ from ..contract import Description, Json, TargetPlan
 from ..kit.lifecycle import Decision, settle
 from . import acknowledge, existing, sql
 from .catalog import Extension, Table, find_table, metrics_of, read_extension, refuse_other_relations
-from .connect import run
-from .design import create_table, plan_counted
+from .client import run
+from .columns import create_table, plan_counted
 from .failures import sqlstate
 from .layout import Comment, Layout, Slot, parse_comment
 from .vectors import VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 EXTENSION: Final = "vector"
 

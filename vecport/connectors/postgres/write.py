@@ -21,20 +21,20 @@ from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetP
 from . import acknowledge, blame, existing, indexes, permissions, sql, tables, watch
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension
-from .connect import READ, WRITE, begin, connect, run
-from .describe import Found, look, table_name, version
-from .design import INT_MAX, INT_MIN, plan_layout
+from .client import READ, WRITE, begin, connect, run
+from .columns import INT_MAX, INT_MIN, plan_layout
 from .failures import translated
 from .keys import key_condition, key_rows
 from .layout import Layout, Slot, parse_comment
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
-from .reader import expressions
+from .pages import expressions
+from .schema import Found, look, table_name, version
 from .types import PATTERN
 from .vectors import OPERATORS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 #: A key in a btree index has at most 2,704 bytes, of which some are the entry's own.
 ID_MAX_BYTES: Final = 2_600
