@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vecport.connectors.jsonl import survey
+from vecport.connectors.jsonl import schema
 from vecport.operations.export import export
 from vecport.operations.import_ import import_
 from vecport.operations.plan import PlanResult, plan
@@ -108,7 +108,7 @@ def test_a_file_is_counted_while_it_is_surveyed(dump: Path, tmp_path: Path, monk
     import_(dump, place)
     assert plan(place).facts["namespaces"] == SPACES
     assert plan(place, namespace=["eu"]).facts["namespaces"] == {"eu": 3}
-    monkeypatch.setattr(survey, "MAX_NAMESPACES", 2)
+    monkeypatch.setattr(schema, "MAX_NAMESPACES", 2)
     found = plan(place)
     assert "namespaces" not in found.facts
     assert "namespaces" in uncounted(found)[0]

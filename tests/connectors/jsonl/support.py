@@ -8,7 +8,7 @@ from typing import Any
 
 from vecport.connectors.address import Place, parse
 from vecport.connectors.contract import Mark, Selection, TargetPlan
-from vecport.connectors.jsonl import JsonlConnector, files
+from vecport.connectors.jsonl import JsonlConnector, client
 from vecport.model.collection import Collection
 from vecport.testing.records import Record, batch_of
 
@@ -27,7 +27,7 @@ def written(path: Path, *texts: str | bytes) -> Path:
 
 def read(path: Path, page_rows: int = 100, target_rows: int = 10**6, **options: str) -> tuple[Collection, list[Row]]:
     place = place_of(path, **options)
-    with CONNECTOR.open_source(place, files.collection_name(place.path), Selection()) as source:
+    with CONNECTOR.open_source(place, client.collection_name(place.path), Selection()) as source:
         token = source.snapshot()
         source.attach(token)
         rows = [

@@ -15,7 +15,7 @@ import pytest
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark, Selection
-from vecport.connectors.jsonl import files, survey
+from vecport.connectors.jsonl import client, schema
 from vecport.errors import Incomplete, IntegrityError, NotFound, UsageError
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.records import Record, batch_of
@@ -25,8 +25,8 @@ from .support import CONNECTOR, place_of, plan_of, read, write, written
 
 def test_partitions_cut_at_every_record_and_at_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "rows.jsonl", *(f'{{"id":{n},"document":"{"x" * (n % 50)}"}}\n' for n in range(500)))
-    monkeypatch.setattr(survey, "_STRIDE", 200)
-    monkeypatch.setattr(survey, "_MAX_CHECKPOINTS", 16)
+    monkeypatch.setattr(schema, "_STRIDE", 200)
+    monkeypatch.setattr(schema, "_MAX_CHECKPOINTS", 16)
     for target_rows in (1, 7, 100, 499, 500, 501):
         assert [int(r["id"]) for r in read(path, 3, target_rows)[1]] == list(range(500))
 
@@ -76,7 +76,7 @@ def test_a_foreign_archive_of_several_members_is_read_whole(tmp_path: Path) -> N
 
 
 def test_a_line_has_a_length_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(client, "MAX_LINE_BYTES", 100)
     path = written(tmp_path / "rows.jsonl", '{"id":1}', '{"id":"' + "x" * 100 + '"}')
     with pytest.raises(IntegrityError, match="line 2: it is longer than 100 bytes"):
         read(path)
@@ -105,9 +105,9 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
     def give(data: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
-    monkeypatch.setattr(files, "_stdin_copy", {})
+    monkeypatch.setattr(client, "_stdin_copy", {})
     yield give
-    for path in files._stdin_copy.values():
+    for path in client._stdin_copy.values():
         Path(path).unlink(missing_ok=True)
 
 

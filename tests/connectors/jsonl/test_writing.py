@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vecport.connectors.contract import Mark
-from vecport.connectors.jsonl import target
+from vecport.connectors.kit import staged
 from vecport.errors import AlreadyExists, OutOfResources
 from vecport.model.collection import Collection, VectorField
 from vecport.testing.records import Record, Sparse, batch_of
@@ -172,7 +172,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path, monkeypatch: py
         session.attach(plan)
         session.write(batches[0], Mark("a", 0))
         with monkeypatch.context() as patch:
-            patch.setattr(target.os, "fsync", _no_space)
+            patch.setattr(staged.os, "fsync", _no_space)
             with pytest.raises(OutOfResources, match="No space left"):
                 session.write(batches[1], Mark("a", 1))
         assert session.acknowledged() == {Mark("a", 0)}

@@ -13,7 +13,7 @@ import pytest
 
 from vecport.connectors.address import parse
 from vecport.connectors.contract import Mark
-from vecport.connectors.postgres import connect as connections
+from vecport.connectors.postgres import client as connections
 from vecport.connectors.postgres import failures
 from vecport.connectors.secrets import Secret
 from vecport.errors import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vecport.connectors.postgres import source as pg_source
+from vecport.connectors.postgres import read as pg_read
 from vecport.connectors.postgres.catalog import find_table
 from vecport.errors import NotRepresentable, Unavailable, VecportError
 
@@ -95,7 +95,7 @@ def test_views_are_read_in_one_part_inside_the_snapshot() -> None:
 def test_a_materialized_view_that_is_refreshed_in_between_is_not_read_as_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     table, view = filled(50), fresh("matview")
     run(f"CREATE MATERIALIZED VIEW {view} AS SELECT * FROM {table}")
-    executed = pg_source.run
+    executed = pg_read.run
 
     def refresh_behind_the_snapshot(connection: Any, statement: str, parameters: Any = ()) -> Any:
         if statement.startswith("SELECT FROM"):
@@ -103,7 +103,7 @@ def test_a_materialized_view_that_is_refreshed_in_between_is_not_read_as_empty(m
         return executed(connection, statement, parameters)
 
     with source(view, id_column="id") as reading:
-        monkeypatch.setattr(pg_source, "run", refresh_behind_the_snapshot)
+        monkeypatch.setattr(pg_read, "run", refresh_behind_the_snapshot)
         with pytest.raises(Unavailable, match="written anew"):
             reading.snapshot()
         monkeypatch.undo()
@@ -136,4 +136,4 @@ def test_a_foreign_partition_is_not_cut_by_places() -> None:
         assert found is not None
         # It has no pages of this server's, so that a range of them would be no row of it.
         assert [leaf.heap for leaf in found.parts] == [True, False]
-        assert [count is None for count in pg_source._pages(connection, found)] == [False, True]
+        assert [count is None for count in pg_read._pages(connection, found)] == [False, True]

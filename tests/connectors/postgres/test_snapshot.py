@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from vecport.connectors.postgres import source as pg_source
+from vecport.connectors.postgres import read as pg_read
 from vecport.errors import IntegrityError, Unavailable
 
 from .support import connect, filled, pages, partitioned, records, run, source
@@ -233,14 +233,14 @@ def test_a_table_written_anew_before_the_lock_is_read_as_it_is_then(
     make: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = make()
-    executed = pg_source.run
+    executed = pg_read.run
 
     def truncate_before_the_lock(connection: Any, statement: str, parameters: Any = ()) -> Any:
         if statement.startswith("LOCK TABLE"):
             run(f"TRUNCATE {table}", f"INSERT INTO {table} (id, n) SELECT i, i FROM generate_series(1, 7) i")
         return executed(connection, statement, parameters)
 
-    monkeypatch.setattr(pg_source, "run", truncate_before_the_lock)
+    monkeypatch.setattr(pg_read, "run", truncate_before_the_lock)
     # A snapshot older than the lock would see nothing of the new file, and nothing of the old one.
     assert sorted(row["id"] for row in records(_scanned(table))) == [str(i) for i in range(1, 8)]
 

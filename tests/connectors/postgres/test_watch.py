@@ -13,7 +13,7 @@ import pytest
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark
 from vecport.connectors.postgres import watch
-from vecport.connectors.postgres.connect import conninfo, parameters
+from vecport.connectors.postgres.client import conninfo, parameters
 from vecport.connectors.secrets import Secret
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField

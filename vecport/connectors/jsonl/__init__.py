@@ -33,10 +33,10 @@ from typing import ClassVar
 from ...errors import NotFound
 from ..address import Place
 from ..contract import CollectionSummary, Connector, ConnectorInfo, Selection, Source, Target
-from .files import Input, collection_name, is_jsonl, not_found
-from .source import JsonlSource, PositionalJsonlSource
-from .survey import OPTIONS
-from .target import JsonlTarget, StdoutTarget
+from .client import Input, collection_name, is_jsonl, not_found
+from .info import INFO
+from .read import JsonlSource, PositionalJsonlSource
+from .write import JsonlTarget, StdoutTarget
 
 __all__ = ["JsonlConnector", "JsonlSource", "JsonlTarget", "PositionalJsonlSource", "StdoutTarget"]
 
@@ -44,15 +44,7 @@ __all__ = ["JsonlConnector", "JsonlSource", "JsonlTarget", "PositionalJsonlSourc
 class JsonlConnector(Connector):
     """Files of JSON Lines, stdin and stdout."""
 
-    info: ClassVar[ConnectorInfo] = ConnectorInfo(
-        name="jsonl",
-        title="JSON Lines",
-        schemes=("jsonl", "ndjson"),
-        extra="",
-        modules=(),
-        example="jsonl:./rows.jsonl",
-        options=OPTIONS,
-    )
+    info: ClassVar[ConnectorInfo] = INFO
     source: ClassVar[type[Source] | None] = JsonlSource
     target: ClassVar[type[Target] | None] = JsonlTarget
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ...errors import UsageError
 from ..address import Place
-from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection
-from .source import PostgresSource
-from .target import PostgresTarget
+from ..contract import CollectionSummary, Connector, Selection
+from .info import INFO
+from .read import PostgresSource
+from .write import PostgresTarget
 
 __all__ = ["PostgresConnector", "PostgresSource", "PostgresTarget"]
 
@@ -14,31 +15,14 @@ __all__ = ["PostgresConnector", "PostgresSource", "PostgresTarget"]
 class PostgresConnector(Connector):
     """See the module."""
 
-    info = ConnectorInfo(
-        name="postgres",
-        title="PostgreSQL (pgvector)",
-        schemes=("postgresql", "postgres", "pgvector", "postgresql+psycopg"),
-        extra="postgres",
-        modules=("psycopg", "adbc_driver_postgresql"),
-        example="postgresql://me@db:5432/prod",
-        options=(
-            Option("schema", "The schema of the table; the collection's name is then the table's name alone."),
-            Option("id-column", "Column, or columns joined by commas, that hold the id; the primary key by default."),
-            Option(
-                "vector-column",
-                "Columns of type bit(n) that are vectors, joined by commas. In a new table, the vector's column.",
-            ),
-            Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
-        ),
-        where="SQL: a boolean expression over the table's columns",
-    )
+    info = INFO
     source = PostgresSource
     target = PostgresTarget
 
     def collections(self, place: Place) -> list[CollectionSummary]:
         """List the tables, views and partitioned tables that have a vector column."""
         from .catalog import list_tables
-        from .connect import READ, begin, connect
+        from .client import READ, begin, connect
         from .failures import translated
 
         with translated(place.text, place.password), connect(place) as connection:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from . import sql
 from .catalog import ACK_TABLE, Table, find_table
-from .connect import run
+from .client import run
 
 if TYPE_CHECKING:
     from ..contract import Mark
-    from .connect import Connection
+    from .client import Connection
 
 _UNDER_WAY = ("", -1)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ...errors import IntegrityError, NotRepresentable, VecportError
 from . import sql
 from .arrow import Batch
-from .connect import run
+from .client import run
 from .failures import sqlstate, translate
 from .loader import STAGE
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 
 def is_poison(error: Exception) -> bool:

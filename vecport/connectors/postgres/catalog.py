@@ -16,7 +16,7 @@ from .types import ColumnType, catalog_type, modifier_text, own_type
 from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 ACK_TABLE: Final = "_vecport_ack"
 

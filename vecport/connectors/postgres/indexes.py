@@ -14,23 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import NotRepresentable, UsageError
 from ...model.collection import VectorField
 from ..contract import TargetPlan
+from ..kit.settings import Value, chosen
 from . import sql
 from .catalog import Extension, Table
-from .connect import run
+from .client import run
 from .layout import Layout, Slot
+from .settings import OF_METHOD, PARAMETERS, choices
 from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
-_RANGES: Final = {"m": (2, 100), "ef_construction": (4, 1_000), "lists": (1, 32_768)}
-_PARAMETERS: Final = {"hnsw": ("m", "ef_construction"), "ivfflat": ("lists",)}
-_MEMORY: Final = re.compile(r"[1-9][0-9]{0,8}(?:kB|MB|GB)")
 _OPTION: Final = re.compile(r"([a-z_]+)=([0-9]{1,9})")
-#: These may be followed by the name of a vector: ``index.title``.
-_PER_VECTOR: Final = ("index", "m", "ef_construction", "lists", "dimensions")
-#: ``metric`` is a setting of the mapping.
-SETTINGS: Final = ("index", "m", "ef_construction", "lists", "dimensions", "maintenance_work_mem", "metric")
 _MOST_INDEXES: Final = 100
 
 
@@ -74,63 +69,38 @@ def plan_indexes(plan: TargetPlan, layout: Layout) -> tuple[IndexPlan, ...]:
         UsageError: an unknown setting, a value out of range, or an index that pgvector cannot build.
         NotRepresentable: an index of the dump that cannot be rebuilt.
     """
-    check_settings(plan.settings, layout)
+    settings = choices(plan)
     plans: list[IndexPlan] = []
     for v in plan.collection.vectors:
         slot = next(slot for slot in layout.of("vector") if slot.name == v.name)
-        native = None if _chosen(plan.settings, v) else _native_indexes(plan.native, v, slot)
-        plans += _one(plan.settings, v, slot) if native is None else native
+        native = None if _chosen(settings, v) else _native_indexes(plan.native, v, slot)
+        plans += _one(settings, v, slot) if native is None else native
     return tuple(plans)
 
 
-def check_settings(settings: Mapping[str, str], layout: Layout) -> None:
-    """Refuse settings that mean nothing here, or have a value that cannot be."""
-    names = {slot.name for slot in layout.of("vector")}
-    for key, value in settings.items():
-        word, dot, name = key.partition(".")
-        if word == "column" and dot:
-            continue
-        if word not in SETTINGS or (dot and word != "metric" and (word not in _PER_VECTOR or name not in names)):
-            known = ", ".join((*SETTINGS, "column.KEY"))
-            raise UsageError(f"--set {key}: not a setting of Postgres", next=f"one of: {known}")
-        if word == "index" and value not in (*INDEX_METHODS, "none"):
-            raise UsageError(f"--set {key}={value}: not an index", next="one of: hnsw, ivfflat, none")
-        if word == "maintenance_work_mem" and not _MEMORY.fullmatch(value):
-            raise UsageError(f"--set {key}={value}: not a size", next="a number and a unit, as 512MB")
-        if word == "dimensions" and not dot:
-            raise UsageError(f"--set {key}={value}: of which vector?", next="--set dimensions.NAME=N")
-        if word in _RANGES:
-            low, high = _RANGES[word]
-            if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
-                raise UsageError(f"--set {key}={value}: out of range", why=f"it is a number from {low} to {high}")
-
-
-def _setting(settings: Mapping[str, str], word: str, v: VectorField) -> str | None:
-    return settings.get(f"{word}.{v.name}", settings.get(word))
-
-
-def _chosen(settings: Mapping[str, str], v: VectorField) -> bool:
+def _chosen(settings: Mapping[str, Value], v: VectorField) -> bool:
     """Whether the user said anything about the index of a vector."""
-    return any(_setting(settings, word, v) is not None for word in ("index", *_RANGES))
+    return any(chosen(settings, word, v.name) is not None for word in ("index", *PARAMETERS))
 
 
-def _one(settings: Mapping[str, str], v: VectorField, slot: Slot) -> list[IndexPlan]:
+def _one(settings: Mapping[str, Value], v: VectorField, slot: Slot) -> list[IndexPlan]:
     """The index of one vector by the user's settings, or by default."""
-    numbers = {word: int(value) for word in _RANGES if (value := _setting(settings, word, v)) is not None}
-    _check_m(numbers)
-    wanted = _setting(settings, "index", v)
+    numbers = {word: int(value) for word in PARAMETERS if (value := chosen(settings, word, v.name)) is not None}
+    if "m" in numbers and numbers.get("ef_construction", 64) < 2 * numbers["m"]:
+        raise UsageError(f"--set m={numbers['m']}: ef_construction is too small", why="pgvector wants at least twice m")
+    wanted = chosen(settings, "index", v.name)
     if wanted == "none":
         return []
-    method, kind = wanted or "hnsw", VECTOR_TYPES[slot.vector]
+    method, kind = str(wanted or "hnsw"), VECTOR_TYPES[slot.vector]
     obstacle = _obstacle(slot, method, v.metric)
     if obstacle:
         if wanted:
             raise UsageError(f"--set index={method}: {obstacle}", safe="nothing was written", next="--set index=none")
         return []
-    stray = sorted(set(numbers) - set(_PARAMETERS[method]))
+    stray = sorted(set(numbers) - set(OF_METHOD[method]))
     if stray:
         raise UsageError(f"--set {stray[0]}=...: no parameter of an {method} index")
-    memory = settings.get("maintenance_work_mem", "")
+    memory = str(settings.get("maintenance_work_mem", ""))
     return [IndexPlan(method, slot.column, kind.opclass(v.metric), numbers, memory)]
 
 
@@ -144,11 +114,6 @@ def _obstacle(slot: Slot, method: str, metric: str) -> str:
     if slot.dim > kind.max_indexed:
         return f"an index of the type {kind.name} takes at most {kind.max_indexed:,} dimensions, these are {slot.dim:,}"
     return ""
-
-
-def _check_m(numbers: Mapping[str, int]) -> None:
-    if "m" in numbers and numbers.get("ef_construction", 64) < 2 * numbers["m"]:
-        raise UsageError(f"--set m={numbers['m']}: ef_construction is too small", why="pgvector wants at least twice m")
 
 
 def _native_indexes(native: Mapping[str, Any], v: VectorField, slot: Slot) -> list[IndexPlan] | None:
@@ -185,12 +150,10 @@ def _native_index(entry: Mapping[str, Any], v: VectorField, slot: Slot) -> Index
     numbers = {}
     for option in options:
         match = _OPTION.fullmatch(option) if isinstance(option, str) else None
-        if match is None or match.group(1) not in _PARAMETERS[method]:
+        word, number = (match.group(1), int(match.group(2))) if match else ("", 0)
+        if word not in OF_METHOD[method] or not PARAMETERS[word].holds(number):
             raise _refused(v, f"the option {option!r}")
-        low, high = _RANGES[match.group(1)]
-        numbers[match.group(1)] = int(match.group(2))
-        if not low <= numbers[match.group(1)] <= high:
-            raise _refused(v, f"the option {option!r}")
+        numbers[word] = number
     return IndexPlan(method, slot.column, opclass, numbers, wanted=name)
 
 

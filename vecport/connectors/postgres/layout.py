@@ -221,3 +221,9 @@ def parse_comment(text: str) -> Comment | None:
         return Comment(layout, passport, str(data["state"]), str(data["import_id"]), metrics)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, NotRepresentable):
         return None
+
+
+def own_layout(table: Table) -> Layout | None:
+    """The layout in a table's comment, None where there is none, or the columns are others since."""
+    comment = parse_comment(table.comment)
+    return None if comment is None or comment.layout.differences(table) else comment.layout

@@ -13,14 +13,14 @@ from ..address import Place
 from . import spelled, sql, vector_wire, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
-from .connect import READ, begin, connect, run
+from .client import READ, begin, connect, run
 from .layout import Layout
 from .types import ColumnType
 from .values import Cast, jsonb_field, key_fields, metadata_fields
 from .vectors import MAX_INDEXED_ENTRIES, MAX_SPARSE_ENTRIES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 #: Rows and bytes that are encoded at once at most; they bound memory.
 ROWS_AT_ONCE: Final = 8_192
@@ -194,7 +194,7 @@ def ask(connection: Connection, kind: ColumnType, texts: Array) -> Array:
     """Have the server turn texts into the binary form of a type.
 
     Args:
-        connection: in a transaction under the settings of ``connect``.
+        connection: in a transaction under the settings of ``client``.
         kind: the type with its arguments.
         texts: (n,) strings in Postgres' own spelling, null for NULL.
     Returns:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import NotRepresentable
 from . import sql
 from .catalog import TYPE_COLUMNS, TYPE_JOINS, column_type
-from .connect import run
+from .client import run
 from .layout import Layout
 from .types import ColumnType, own_name, own_type, parse_type
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 Definition = dict[str, Any]
 

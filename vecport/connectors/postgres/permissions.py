@@ -13,12 +13,12 @@ from ..address import Place
 from ..contract import Permission, TargetPlan
 from . import sql, tables
 from .catalog import ACK_TABLE, LOCKABLE, READABLE, Table, find_table, read_extension
-from .connect import run
-from .describe import table_name
+from .client import run
 from .failures import sqlstate
+from .schema import table_name
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 #: From this version on, who may change rows may also lock the table against changes of its definition.
 _LOCK_BY_WRITERS: Final = 160_000

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from ...errors import VecportError
 from ..address import Place
 from ..report import Report
-from .connect import connect, run
+from .client import connect, run
 
 if TYPE_CHECKING:
     import psycopg
 
-    from .connect import Connection
+    from .client import Connection
 
 #: An index that is ready before this is not watched; behind it, the server is asked this often.
 PAUSE_SECONDS: Final = 1.0

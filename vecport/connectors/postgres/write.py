@@ -18,23 +18,23 @@ from ...model.collection import Collection
 from ..address import Place
 from ..checks import check_batch, check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
-from . import acknowledge, blame, existing, indexes, permissions, sql, tables, watch
+from . import acknowledge, blame, indexes, permissions, sql, tables, watch
 from .arrow import Batch, pc
 from .catalog import Extension, Table, find_table, read_extension
-from .connect import READ, WRITE, begin, connect, run
-from .describe import Found, look, table_name, version
-from .design import INT_MAX, INT_MIN, plan_layout
+from .client import READ, WRITE, begin, connect, run
+from .columns import INT_MAX, INT_MIN, columns_in, new_columns
 from .failures import translated
 from .keys import key_condition, key_rows
 from .layout import Layout, Slot, parse_comment
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
-from .reader import expressions
+from .pages import expressions
+from .schema import Found, look, table_name, version
 from .types import PATTERN
 from .vectors import OPERATORS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 #: A key in a btree index has at most 2,704 bytes, of which some are the entry's own.
 ID_MAX_BYTES: Final = 2_600
@@ -133,10 +133,8 @@ class PostgresTarget(Target):
             AuthenticationFailed: the role may not create what is needed.
         """
         check_plan(plan, self.capabilities, "PostgreSQL")
-        layout = plan_layout(plan, self._place)
+        layout = new_columns(plan, self._place)
         indexes.plan_indexes(plan, layout)
-        if existing.chosen_columns(plan.settings) and plan.if_exists != "append":
-            raise UsageError("--set column.KEY=COLUMN is for a table that is there", next="--if-exists append")
         schema, name = table_name(self._place, self._name)
         sql.check_name(name)
         with self._failures(), self._transaction(WRITE) as connection:
@@ -165,9 +163,9 @@ class PostgresTarget(Target):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 raise NotFound(f"the table {self._name!r} is gone", next="run the import again from its start")
-            layout = plan_layout(plan, self._place)
+            layout = new_columns(plan, self._place)
             layout = TypeMaker(connection, table.schema, plan.native.get("types"), create=False).layout(layout)
-            layout = tables.existing_layout(table, layout, plan)
+            layout = columns_in(table, layout, plan)
             self._attached(plan, table, layout, read_extension(connection))
 
     def acknowledged(self) -> set[Mark] | None:

@@ -1,8 +1,7 @@
-"""The first pass over a JSON Lines file: how many records, which ids, which vectors."""
+"""The schema of a JSON Lines file, from one pass over it: how many records, which ids, which vectors."""
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,86 +10,18 @@ from typing import Any, Final
 import numpy as np
 
 from ...errors import NotRepresentable, UsageError
-from ...model.collection import ID_KINDS, METRICS, VECTOR_DTYPES, Collection, VectorField
+from ...model.collection import Collection, VectorField
 from ...model.ids import kind_of as id_form
 from ...model.ids import tagged
-from ..address import Place
-from ..contract import MAX_NAMESPACES, Option
-from .files import Input, Start, read_lines
-from .lines import BadLine, Grammar, Record, kind_of, read_record, split_object
+from ..contract import MAX_NAMESPACES
+from .client import Input, Start, read_lines
+from .lines import BadLine, Record, kind_of, read_record, split_object
+from .settings import Options, of_vector
 from .vectors import RowError, bits_of, fits_float32, numbers, split_rows
 
-OPTIONS: Final = (
-    Option("dim", "Dimension of the vectors, or a JSON object of dimensions by vector name."),
-    Option("metric", "Metric of the vectors, or a JSON object of metrics by vector name.", "unknown"),
-    Option("dtype", "Element type of the vectors, or a JSON object of types by vector name.", "auto"),
-    Option("id-kind", "Kind of the ids: auto, string, int, uuid, int|uuid, tagged or composite.", "auto"),
-    Option("ids", "Where ids come from: member, or position to number the records.", "member"),
-    Option("extra-keys", "What becomes of members that are not known: refuse, or metadata.", "refuse"),
-    Option("tags", "Whether $vp in metadata is a tag (read) or a key like any other (literal).", "read"),
-)
 _CHUNK_ROWS: Final = 512
 _STRIDE: Final = 1 << 20
 _MAX_CHECKPOINTS: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a place, checked. Those by vector name are dicts whose key ``None`` stands for all."""
-
-    grammar: Grammar
-    id_kind: str
-    dims: dict[str | None, int]
-    metrics: dict[str | None, str]
-    dtypes: dict[str | None, str]
-
-    @classmethod
-    def parse(cls, place: Place) -> Options:
-        """Read the options; raises ``UsageError`` with the allowed values."""
-        by_name = {o.name: o for o in OPTIONS}
-
-        def text(name: str) -> str:
-            return place.option(name) or by_name[name].default or ""
-
-        def one_of(name: str, allowed: Sequence[str]) -> str:
-            return _one_of(name, text(name), allowed)
-
-        dims = {k: _one_of("dim", str(v), ()) for k, v in _by_vector("dim", text("dim")).items()}
-        return cls(
-            grammar=Grammar(
-                ids=one_of("ids", ("member", "position")),
-                extra_keys=one_of("extra-keys", ("refuse", "metadata")),
-                tags=one_of("tags", ("read", "literal")),
-            ),
-            id_kind=one_of("id-kind", ("auto", *(k for k in ID_KINDS if k != "position"))),
-            dims={k: int(v) for k, v in dims.items()},
-            metrics={k: _one_of("metric", v, METRICS) for k, v in _by_vector("metric", text("metric")).items()},
-            dtypes={
-                k: _one_of("dtype", v, ("auto", *VECTOR_DTYPES)) for k, v in _by_vector("dtype", text("dtype")).items()
-            },
-        )
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if value in allowed or (not allowed and str(value).isdecimal() and int(value) > 0):
-        return str(value)
-    expected = ", ".join(allowed) or "a positive number"
-    raise UsageError(f"option {name}={value!r} is not known", next=f"one of: {expected}")
-
-
-def _by_vector(name: str, text: str) -> dict[str | None, Any]:
-    """``float32`` as {None: "float32"}; a JSON object as it is."""
-    if not text.startswith("{"):
-        return {None: text} if text else {}
-    try:
-        data: dict[str | None, Any] = json.loads(text)
-    except ValueError as e:
-        raise UsageError(f"option {name} is not a JSON object", why=str(e)) from None
-    return data
-
-
-def _of(options: dict[str | None, Any], name: str, default: Any) -> Any:
-    return options.get(name, options.get(None, default))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +135,8 @@ class _Pass:
             return
         dims = _dims(raw, kind)
         if known is None:
-            dim = _of(self.options.dims, name, dims[0] if dims else None)
-            auto = _of(self.options.dtypes, name, "auto") == "auto"
+            dim = of_vector(self.options.dims, name, dims[0] if dims else None)
+            auto = of_vector(self.options.dtypes, name, "auto") == "auto"
             self.vectors[name] = known = _Vector(name, kind, dim, at.line, auto and kind != "binary")
             if kind != "multi" and name in self.empties:
                 raise BadLine(f"vector {name!r} has {dims[0] if dims else 0} elements, and none in line"
@@ -321,7 +252,7 @@ def _fields(work: _Pass) -> tuple[VectorField, ...]:
     out = []
     for name, first in work.empties.items():
         if name not in work.vectors:
-            dim = _of(work.options.dims, name, None)
+            dim = of_vector(work.options.dims, name, None)
             if dim is None:
                 raise work.source.error(first, BadLine(
                     f"vector {name!r} has no elements, here and everywhere", "so its dimension is not known",
@@ -329,9 +260,9 @@ def _fields(work: _Pass) -> tuple[VectorField, ...]:
             work.vectors[name] = _Vector(name, "multi", dim, first, True)
     named = {n for n in work.options.dims if n is not None} | ({""} if None in work.options.dims else set())
     for name in sorted(named - set(work.vectors)) if not (work.vectors and named == {""}) else ():
-        work.vectors[name] = _Vector(name, "dense", _of(work.options.dims, name, None), 0, True)
+        work.vectors[name] = _Vector(name, "dense", of_vector(work.options.dims, name, None), 0, True)
     for name, v in work.vectors.items():
-        dtype = "bit" if v.kind == "binary" else _of(work.options.dtypes, name, "auto")
+        dtype = "bit" if v.kind == "binary" else of_vector(work.options.dtypes, name, "auto")
         if dtype == "auto":
             dtype = "float32" if v.single else "float64"
         out.append(
@@ -340,7 +271,7 @@ def _fields(work: _Pass) -> tuple[VectorField, ...]:
                 kind=v.kind,
                 dtype="float32" if v.kind == "sparse" else dtype,
                 dim=v.dim,
-                metric=_of(work.options.metrics, name, "unknown"),
+                metric=of_vector(work.options.metrics, name, "unknown"),
                 nullable=v.present < work.rows,
             )
         )
@@ -350,7 +281,7 @@ def _fields(work: _Pass) -> tuple[VectorField, ...]:
 def _notes(work: _Pass) -> tuple[str, ...]:
     notes = []
     for name, v in work.vectors.items():
-        if v.kind in ("dense", "multi") and not v.single and _of(work.options.dtypes, name, "auto") == "auto":
+        if v.kind in ("dense", "multi") and not v.single and of_vector(work.options.dtypes, name, "auto") == "auto":
             notes.append(f"vector {name!r} has digits beyond float32 and is read as float64; dtype=float32 rounds")
     if work.options.grammar.ids == "position":
         notes.append("ids are row numbers: they name the same record only while the file stays as it is")

@@ -11,14 +11,14 @@ from ...model.collection import Collection
 from ..address import Place
 from . import sql
 from .catalog import ACK_TABLE, Column, Extension, Index, Table, metrics_of, read_extension, require_table
-from .connect import run
+from .client import run
 from .layout import Comment, Layout, Slot, parse_comment
 from .living import living_comment
 from .owntypes import read_definitions
 from .vectors import INDEX_METHODS, METRICS, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 
 @dataclass(frozen=True, slots=True)

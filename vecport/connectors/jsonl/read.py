@@ -15,9 +15,11 @@ from ...model.collection import Collection, collection_from_json, collection_to_
 from .. import access
 from ..address import Place
 from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
-from .files import Input, Start, read_lines
+from .client import Input, Start, read_lines
+from .info import TITLE
 from .lines import BadLine, Record, read_record
-from .survey import Options, Survey, id_text, take_survey
+from .schema import Survey, id_text, take_survey
+from .settings import Options
 from .vectors import RowError, read_column
 
 Line = tuple[Start, bytes]
@@ -33,7 +35,7 @@ class JsonlSource(Source):
 
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         if selection.where is not None:
-            raise UsageError("JSON Lines has no --where", next="filter the file before the export, with jq for example")
+            raise UsageError(f"{TITLE} has no --where", next="filter the file before the export, with jq for example")
         self._options = Options.parse(place)
         self._input = Input(place)
         self._name = name

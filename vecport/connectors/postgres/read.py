@@ -18,14 +18,14 @@ from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Sele
 from . import permissions, spaces
 from .arrow import Batch, pa
 from .catalog import LOCKABLE, Table, require_table
-from .connect import READ, SCAN, begin, connect, connect_columnar, opening, run
-from .describe import Found, look, table_name
+from .client import READ, SCAN, begin, connect, connect_columnar, opening, run
 from .failures import broken_streams, sqlstate, translated
 from .keys import key_condition, key_rows
-from .reader import Reader
+from .pages import Reader
+from .schema import Found, look, table_name
 
 if TYPE_CHECKING:
-    from .connect import Connection
+    from .client import Connection
 
 _BATCH_BYTES: Final = (1 << 20, 32 << 20)
 _OTHER_BYTES: Final = 512

@@ -1,0 +1,28 @@
+"""What the registry and the documentation show of Postgres."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..contract import ConnectorInfo, Option
+
+TITLE: Final = "PostgreSQL"
+
+INFO: Final = ConnectorInfo(
+    name="postgres",
+    title="PostgreSQL (pgvector)",
+    schemes=("postgresql", "postgres", "pgvector", "postgresql+psycopg"),
+    extra="postgres",
+    modules=("psycopg", "adbc_driver_postgresql"),
+    example="postgresql://me@db:5432/prod",
+    options=(
+        Option("schema", "The schema of the table; the collection's name is then the table's name alone."),
+        Option("id-column", "Column, or columns joined by commas, that hold the id; the primary key by default."),
+        Option(
+            "vector-column",
+            "Columns of type bit(n) that are vectors, joined by commas. In a new table, the vector's column.",
+        ),
+        Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
+    ),
+    where="SQL: a boolean expression over the table's columns",
+)
