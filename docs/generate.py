@@ -15,6 +15,7 @@ from vecport.connectors import registry
 from vecport.connectors.chroma import ChromaFolderSource, ChromaFolderTarget, ChromaServerSource, ChromaServerTarget
 from vecport.connectors.contract import Source, Target
 from vecport.connectors.jsonl import JsonlSource, JsonlTarget
+from vecport.connectors.kit.settings import documented
 from vecport.connectors.postgres import PostgresSource, PostgresTarget
 from vecport.connectors.postgres.types import BASES
 from vecport.connectors.postgres.vectors import VECTOR_TYPES
@@ -184,6 +185,12 @@ def options(name: str) -> str:
     return table(("option", "what it is", "default", "environment"), rows)
 
 
+def settings(name: str) -> str:
+    """What ``--set`` takes of one connector."""
+    rows = ([key, help, takes] for key, help, takes in documented(registry.get(name).info.settings))
+    return table(("`--set`", "what it is", "takes"), rows)
+
+
 def exit_codes() -> str:
     """Code and meaning."""
     return table(("code", "meaning"), ([str(code), meaning] for code, meaning in EXIT_CODES.items()))
@@ -233,6 +240,8 @@ MAKERS |= {"types postgres": postgres_types, "vectors postgres": postgres_vector
 for _name in PLACES:
     MAKERS[f"capabilities {_name}"] = lambda name=_name: capabilities(name)  # type: ignore[misc]
     MAKERS[f"options {_name}"] = lambda name=_name: options(name)  # type: ignore[misc]
+    if registry.get(_name).info.settings:
+        MAKERS[f"settings {_name}"] = lambda name=_name: settings(name)  # type: ignore[misc]
 
 
 def renewed(text: str) -> str:

@@ -59,6 +59,8 @@ def test_a_dump_keeps_what_the_table_names_and_gets_it_back() -> None:
     assert kept == {"hnsw": {"m": 7, "on_disk": False, "factor": 1.5}}
     assert settings.restored(kept, TABLE, "Example") == {"hnsw.m": 7, "hnsw.on_disk": False, "hnsw.factor": 1.5}
     assert settings.restored({}, TABLE, "Example") == {} == settings.kept({"hnsw": None}, TABLE)
+    chosen = {"m": 3, "index": "none"}
+    assert settings.by_path(chosen, TABLE) == {"hnsw.m": 3}
     assert settings.wanted(kept, {"native": "ignore"}) == {}
     assert settings.wanted(kept, {"native": "keep"}) is kept
 

@@ -64,7 +64,7 @@ class Listed(ListThenFetch[list[str]]):
     def _page(self, answer: list[str]) -> pa.RecordBatch:
         return make_page(STRINGS, ids=answer)
 
-    def _is_there(self, id: str) -> bool:
+    def _is_there(self, id: str, *, filtered: bool) -> bool:
         return id in self.there
 
 

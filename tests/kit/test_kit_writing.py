@@ -170,6 +170,13 @@ def test_records_are_cut_by_rows_and_bytes_and_none_is_lost() -> None:
     assert list(joined) == [b"Haaaabbbb", b"Hcccc", b"H" + b"d" * 30, b"Hef", b"Hg"]
 
 
+def test_a_page_is_cut_into_slices_of_about_equal_size() -> None:
+    _, batch = page_of(DENSE, [str(i) for i in range(10)])
+    for rows, most, sizes in ((1000, 3 * batch.nbytes // 10, [3, 3, 3, 1]), (2, 1 << 20, [2] * 5), (1000, 1, [1] * 10)):
+        assert [piece.num_rows for piece in requests.pieces(batch, rows, most)] == sizes
+    assert list(requests.pieces(batch.slice(0, 0), 1000, 1)) == []
+
+
 def test_answers_come_in_order_with_so_many_requests_under_way() -> None:
     started: list[int] = []
 

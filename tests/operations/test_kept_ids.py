@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vecport.connectors.qdrant.target import QdrantTarget
+from vecport.connectors.qdrant import QdrantTarget
 from vecport.errors import NotRepresentable, UsageError
 from vecport.model.ids import stand_in
 from vecport.model.mapping import Mapper, plan_mapping

@@ -20,8 +20,9 @@ import pytest
 import vecport
 from vecport.connectors import address
 from vecport.connectors.address import parse
-from vecport.connectors.chroma import ChromaConnector, folder
+from vecport.connectors.chroma import ChromaConnector
 from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
+from vecport.connectors.kit import folders
 from vecport.connectors.secrets import Secret
 from vecport.dump import open_dump
 from vecport.model import canonical
@@ -130,7 +131,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def temporary_copies() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob(folder.PREFIX + "*"))
+    return set(Path(tempfile.gettempdir()).glob(folders.prefix("Chroma") + "*"))
 
 
 def unique(request: pytest.FixtureRequest) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vecport.connectors.chroma import target, values
+from vecport.connectors.chroma import values, write
 from vecport.connectors.contract import Mark, TargetPlan
+from vecport.connectors.kit.requests import cut
 from vecport.errors import AlreadyExists, NotRepresentable, UsageError
 from vecport.model.batch import dense_matrix
 from vecport.model.collection import Collection, VectorField, collection_to_json
@@ -172,9 +173,9 @@ def test_large_row_groups_are_cut_into_requests(server: ChromaEngine) -> None:
 def test_pieces_hold_all_rows_once(dim: int) -> None:
     sizes = np.full(10_000, dim * 16 // 3 + 64, np.int64)
     sizes[77] = 60_000_000
-    parts = list(target._pieces(sizes, 5461))
+    parts = list(cut(sizes, 5461, write._REQUEST_BYTES))
     assert [i for p in parts for i in range(p.start, p.stop)] == list(range(10_000))
-    assert all(sizes[p].sum() <= target._REQUEST_BYTES or p.stop - p.start == 1 for p in parts)
+    assert all(sizes[p].sum() <= write._REQUEST_BYTES or p.stop - p.start == 1 for p in parts)
     assert max(p.stop - p.start for p in parts) <= 5461
 
 

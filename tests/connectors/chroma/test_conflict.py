@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vecport.connectors.address import parse
-from vecport.connectors.chroma import target
+from vecport.connectors.chroma import ChromaTarget
 from vecport.connectors.contract import Mark
 from vecport.testing.engines.chroma import ChromaEngine
 
@@ -85,7 +85,7 @@ def test_an_application_that_writes_keeps_its_newer_records(server: ChromaEngine
 def test_a_record_that_comes_between_look_and_add_stays(place: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with CONNECTOR.open_target(parse(place), name) as session:
         session.prepare(plan_for(name, 2, on_conflict="skip"))
-        assert isinstance(session, target.ChromaTarget)
+        assert isinstance(session, ChromaTarget)
         docs = session._collection()
         looked = docs.get
 

@@ -19,7 +19,7 @@ import vecport
 from tests.faults import killer
 from vecport.cli.app import main
 from vecport.connectors.address import parse
-from vecport.connectors.chroma import ChromaConnector, source
+from vecport.connectors.chroma import ChromaConnector, read
 from vecport.connectors.contract import Reject, Selection
 from vecport.dump import open_dump
 from vecport.dump.store import open_store
@@ -87,7 +87,7 @@ def files(folder: Path) -> dict[str, str]:
 def test_an_export_fails_by_default_and_names_examples(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="records 'b00', 'b01', 'b02', 'b03', 'b04' and 15 more") as caught:
         vecport.export(f"chroma:{damaged}", tmp_path / "dump", collection="docs")
-    assert caught.value.why == source.LOST
+    assert caught.value.why == read.LOST
     assert "--on-error quarantine" in caught.value.next
     assert not (tmp_path / "dump" / "manifest.json").exists()
     assert not (tmp_path / "dump" / "rejects.jsonl").exists()
@@ -99,7 +99,7 @@ def test_quarantine_names_every_record_and_exits_4(damaged: Path, tmp_path: Path
     assert (result.exit_code, result.rows, result.rejected, result.complete) == (4, 40, 20, False)
     assert any("20 records could not be read" in note for note in result.notes)
     assert ids_of(dump) == KEPT
-    assert rejected(dump) == [{"id": id, "namespace": "", "reason": source.LOST} for id in LOST]
+    assert rejected(dump) == [{"id": id, "namespace": "", "reason": read.LOST} for id in LOST]
     manifest = open_dump(dump).manifest
     assert manifest.source["consistency"] == {
         "kind": "snapshot", "count_before": 60, "count_after": 60, "rejected": 20

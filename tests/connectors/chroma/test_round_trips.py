@@ -15,7 +15,7 @@ import pytest
 from vecport.connectors.address import Place
 from vecport.connectors.chroma import values
 from vecport.connectors.contract import Selection, TargetPlan
-from vecport.errors import NotRepresentable
+from vecport.errors import IntegrityError, NotRepresentable
 from vecport.model import canonical
 from vecport.model.batch import dense_array, make_page
 from vecport.model.capabilities import VALUE_KINDS
@@ -227,9 +227,10 @@ def test_refused_ids(tmp_path: Path) -> None:
         assert re.search(target.capabilities.id_forbidden, "")
         assert not re.search(target.capabilities.id_forbidden, "a\n")
         target.prepare(TargetPlan(collection, 1))
-        for ids in (["a", ""], ["a", "b", "a"]):
-            with pytest.raises(NotRepresentable, match="empty id or one id twice"):
-                target.write(batch_of(collection, ids), MARK)
+        with pytest.raises(NotRepresentable, match="record '': its id"):
+            target.write(batch_of(collection, ["a", ""]), MARK)
+        with pytest.raises(IntegrityError, match="id 'a' stands twice"):
+            target.write(batch_of(collection, ["a", "b", "a"]), MARK)
         assert target.count() == 0
 
 

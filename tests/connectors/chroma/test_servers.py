@@ -15,8 +15,8 @@ import pytest
 
 from vecport.connectors import address
 from vecport.connectors.address import parse
-from vecport.connectors.chroma import ChromaServerSource, describe, source
-from vecport.connectors.chroma import source as chroma_source
+from vecport.connectors.chroma import ChromaServerSource, schema
+from vecport.connectors.chroma import read as chroma_source
 from vecport.connectors.contract import Selection, TargetPlan
 from vecport.connectors.secrets import Secret
 from vecport.errors import AuthenticationFailed, IntegrityError, NotFound, Unavailable, UsageError
@@ -63,7 +63,7 @@ def test_a_listing_skips_nothing_when_records_are_deleted(
     docs = raw_server.create_collection("listing", embedding_function=None)
     ids = [f"i{n}" for n in range(400)]
     docs.add(ids=ids, embeddings=np.zeros((400, 2)))
-    monkeypatch.setattr(source, "_LIST_PAGE", 50)
+    monkeypatch.setattr(chroma_source, "_LIST_PAGE", 50)
     with open_source(server.address, "listing") as session:
         assert isinstance(session, ChromaServerSource)
         plain = session._get
@@ -171,10 +171,10 @@ def test_answers_of_other_servers(impostor: str, status: int, body: bytes, error
 def test_a_key_never_travels_in_the_clear(filled: Path) -> None:
     key = {"api-key": Secret("s3cret")}
     for open_ in (open_source, open_target):
-        with pytest.raises(UsageError, match="without encryption") as caught:
+        with pytest.raises(UsageError, match="without TLS") as caught:
             open_("chroma://db.example:8000", **key)
         assert "chroma+https://db.example:8000" in caught.value.next
-    with pytest.raises(UsageError, match="without encryption"):
+    with pytest.raises(UsageError, match="without TLS"):
         CONNECTOR.collections(place_of("chroma://db.example:8000", **key))
     with pytest.raises(UsageError, match="names a user"), open_source("chroma://me@127.0.0.1:1") as session:
         session.describe()
@@ -204,7 +204,7 @@ def test_tenants_and_databases(server: ChromaEngine) -> None:
 
 
 def test_more_collections_than_one_page(server: ChromaEngine, raw_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describe, "_COLLECTIONS_AT_ONCE", 7)
+    monkeypatch.setattr(schema, "_COLLECTIONS_AT_ONCE", 7)
     for i in range(20):
         raw_server.get_or_create_collection(f"many-{i:03}", embedding_function=None)
     found = [c.name for c in CONNECTOR.collections(place_of(server.address)) if c.name.startswith("many-")]
@@ -232,8 +232,8 @@ def test_a_vector_of_another_shape_is_an_error(tmp_path: Path, vector: Any) -> N
         session.write(page(["a", "b"]), MARK)
     with CONNECTOR.open_source(parse(f"chroma:{tmp_path / 'db'}"), "docs", Selection()) as source:
         assert isinstance(source, chroma_source.ChromaSource)
-        answer = source._answer(["a", "b"], None)
-        assert source._page(answer, ["b", "a"]).column("id").to_pylist() == ["b", "a"]
+        answer = source._ask(["a", "b"], filtered=False)
+        assert source.fetch([("", "b"), ("", "a")]).column("id").to_pylist() == ["b", "a"]
         answer["embeddings"] = [list(answer["embeddings"][0]), vector]
         with pytest.raises(IntegrityError, match="not 2 numbers each"):
-            source._page(answer, ["a", "b"])
+            source._page(answer)

@@ -12,9 +12,11 @@ import pytest
 
 import vecport
 from vecport.connectors.address import parse, with_options
-from vecport.connectors.chroma import source as chroma_source
-from vecport.connectors.chroma import target, values
+from vecport.connectors.chroma import read as chroma_source
+from vecport.connectors.chroma import values
+from vecport.connectors.chroma.records import split
 from vecport.connectors.contract import Selection, TargetPlan
+from vecport.connectors.kit.checks import MetadataCheck
 from vecport.dump import open_dump
 from vecport.errors import NotRepresentable
 from vecport.model import canonical
@@ -49,12 +51,12 @@ def test_sparse_vectors_become_objects(tmp_path: Path) -> None:
         # A server spells float32 by the fewest digits: 0.1 is what a folder would give as 0.10000000149011612.
         answer["metadatas"][0]["s"] = chromadb.SparseVector(SPARSE["indices"], [0.5, -2.25, 0.1])
         answer["metadatas"][1]["s"] = chromadb.SparseVector([3], [1.0], ["tok"])
-        texts = source._page(answer, ["a", "b"]).column("metadata").to_pylist()
+        texts = source._page(answer).column("metadata").to_pylist()
         assert json.loads(texts[0]) == {"x": 1, "s": SPARSE}
         assert json.loads(texts[1])["s"] == SPARSE | {"indices": [3], "values": [1.0], "tokens": ["tok"]}
         answer["metadatas"][1]["s"] = object()
         with pytest.raises(NotRepresentable, match="not supported") as caught:
-            source._page(answer, ["a", "b"])
+            source._page(answer)
         assert "record 'b' has one under the metadata key 's'" in caught.value.why
 
 
@@ -76,8 +78,8 @@ def test_the_cloud_gets_sparse_vectors_as_they_are() -> None:
     stored, originals = Projection(rules).encode({"s": SPARSE, "o": {"a": 1}})
     assert stored["s"] == SPARSE
     assert list(originals) == ["o"]
-    values.check_metadata(["a"], [{"s": SPARSE}], set(), rules)
-    rows, uris = target.split(pa.array([canonical.dumps({"s": SPARSE})]), [{"s": dict(SPARSE)}])
+    MetadataCheck(rules, "Chroma")(["a"], [{"s": SPARSE}])
+    rows, uris = split(["a"], pa.array([canonical.dumps({"s": SPARSE})]), [{"s": dict(SPARSE)}])
     assert uris is None
     assert rows[0] is not None
     assert rows[0]["s"] == chromadb.SparseVector(SPARSE["indices"], SPARSE["values"])

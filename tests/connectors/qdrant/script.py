@@ -66,6 +66,6 @@ def scripted(*pages: tuple[list[Any], Any]) -> tuple[QdrantSource, Script]:
     rows = []
     for keys, following in pages:
         texts = pa.array(["{}"] * len(keys), pa.string())
-        rows.append(Rows(keys, texts, None, following, keys[-1] if keys else None))
+        rows.append(Rows(keys, following, keys[-1] if keys else None, metadata=texts))
     script = Script(rows, [facts()])
     return QdrantSource(script, "c", Selection()), script

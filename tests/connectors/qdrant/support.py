@@ -77,7 +77,7 @@ def ids_of(pages: Sequence[Page]) -> list[str]:
 
 
 def ordered(ids: Sequence[str]) -> list[str]:
-    return sorted(ids, key=lambda text: wire.order(wire.parse_key(text)))  # type: ignore[arg-type]
+    return sorted(ids, key=lambda text: wire.ORDER.rank(wire.parse_key(text)))  # type: ignore[arg-type]
 
 
 def mixed_ids(n: int, seed: int = 0) -> list[str]:

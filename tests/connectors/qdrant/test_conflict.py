@@ -260,17 +260,3 @@ def test_vectors_that_come_back_as_approximations_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         conflicts.check_readable(plan, info, Here())  # type: ignore[arg-type]
     assert caught.value.why == "vector '' comes back as an approximation"
-
-
-# ---- bounds ----
-
-
-def test_large_records_are_read_back_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    c = collection("c", 1000)
-    batch = page(c, [str(i) for i in range(10)])
-    monkeypatch.setattr(conflicts, "REQUEST_BYTES", 3 * batch.nbytes // 10)
-    assert [piece.num_rows for piece in conflicts._pieces(batch, 1000)] == [3, 3, 3, 1]
-    assert [piece.num_rows for piece in conflicts._pieces(batch, 2)] == [2] * 5
-    monkeypatch.setattr(conflicts, "REQUEST_BYTES", 1)
-    assert [piece.num_rows for piece in conflicts._pieces(batch, 1000)] == [1] * 10
-    assert list(conflicts._pieces(batch.slice(0, 0), 1000)) == []

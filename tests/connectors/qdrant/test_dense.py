@@ -73,7 +73,7 @@ def test_second_round_through_cosine_changes_no_bit(place: Place, name: str) -> 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_vectors_that_are_not_finite_are_refused(place: Place, name: str, metric: str, bad: float) -> None:
     c = collection(name, 4, metric)
-    with pytest.raises(NotRepresentable, match="record 8"):
+    with pytest.raises(NotRepresentable, match="record '8'"):
         write(place, c, page(c, ["7", "8"], [[1, 2, 3, 4], [1, 2, bad, 4]]))
     assert read(place, name).num_rows == 0
 

@@ -34,12 +34,12 @@ def test_ids_that_qdrant_lacks_are_refused_by_name(place: Place, name: str, text
 
 
 def test_successor_of_every_kind_of_key() -> None:
-    assert wire.after(0) == 1
-    assert wire.after(2**64 - 1) == UUIDS[0]
-    assert wire.after(UUIDS[0]) == UUIDS[1]
-    assert wire.after("00000000-0000-0000-0000-0000000000ff") == "00000000-0000-0000-0000-000000000100"
-    assert wire.after(UUIDS[-1]) is None
-    assert wire.rising([1, 2, UUIDS[0], UUIDS[1]])
-    assert not wire.rising([1, 1])
-    assert not wire.rising([UUIDS[0], 1])
-    assert not wire.rising([2, 1, UUIDS[0]])
+    assert wire.ORDER.after(0) == 1
+    assert wire.ORDER.after(2**64 - 1) == UUIDS[0]
+    assert wire.ORDER.after(UUIDS[0]) == UUIDS[1]
+    assert wire.ORDER.after("00000000-0000-0000-0000-0000000000ff") == "00000000-0000-0000-0000-000000000100"
+    assert wire.ORDER.after(UUIDS[-1]) is None
+    assert wire.ORDER.rising([1, 2, UUIDS[0], UUIDS[1]])
+    assert not wire.ORDER.rising([1, 1])
+    assert not wire.ORDER.rising([UUIDS[0], 1])
+    assert not wire.ORDER.rising([2, 1, UUIDS[0]])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import QdrantTarget, settings
 from vecport.connectors.qdrant.backend import ServerBackend
 from vecport.dump import open_dump
-from vecport.errors import AuthenticationFailed, NotRepresentable, UsageError, VecportError
+from vecport.errors import AuthenticationFailed, Interrupted, NotRepresentable, UsageError, VecportError
 from vecport.operations.export import export
 from vecport.operations.import_ import import_
+from vecport.testing.heard import Heard
 
 from .native import NATIVE, import_native, native_of, stored, threshold
 from .script import Script, facts
@@ -186,9 +188,9 @@ def test_what_a_load_wrote_down_is_not_guessed_when_it_cannot_be_read(
 
 def test_finish_goes_on_waiting_while_the_index_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 5))
-    monkeypatch.setattr("vecport.connectors.qdrant.target.time.monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr("vecport.connectors.qdrant.target._LONGEST_PAUSE", 0.0)
-    monkeypatch.setattr("vecport.connectors.qdrant.target._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("vecport.connectors.kit.waiting.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("vecport.connectors.kit.waiting._LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr("vecport.connectors.kit.waiting._FIRST_PAUSE_S", 0.0)
     growing = [facts(status=pb.Yellow, indexed_vectors_count=n) for n in range(40)]
     script = Script([], [facts(), *growing, facts()])
     QdrantTarget(script, "c", settle_seconds=20).finish({})
@@ -197,6 +199,29 @@ def test_finish_goes_on_waiting_while_the_index_grows(monkeypatch: pytest.Monkey
     script = Script([], [facts(), *stuck, facts()])
     QdrantTarget(script, "c", settle_seconds=20).finish({})
     assert len(script.infos) > 30
+
+
+class _Stopped(Heard):
+    """The user presses Ctrl-C a second after the waiting began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.monotonic()
+
+    def check(self) -> None:
+        if time.monotonic() - self.began > 1:
+            raise Interrupted("interrupted")
+
+
+def test_a_stop_ends_the_wait_for_an_index_that_does_not_grow() -> None:
+    script = Script([], [facts(status=pb.Yellow, indexed_vectors_count=7) for _ in range(1000)])
+    target = QdrantTarget(script, "c", settle_seconds=600)
+    stopped = target.report = _Stopped()
+    with pytest.raises(Interrupted):
+        target.finish({})
+    waited = time.monotonic() - stopped.began
+    assert 1 < waited < 3, f"the stop was heard after {waited:.1f} s"
+    assert stopped.steps[0][:3] == (7, 0, "vectors")
 
 
 # ---- an application beside the import ----

@@ -20,6 +20,7 @@ from qdrant_client import grpc as pb
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Selection, TargetPlan
+from vecport.connectors.kit.floats import survives_serde_json
 from vecport.connectors.qdrant import QdrantSource, QdrantTarget, packing, wire
 from vecport.connectors.qdrant.backend import Read, ServerBackend
 from vecport.errors import NotRepresentable, Unavailable
@@ -114,7 +115,7 @@ def test_numbers_survive_exactly_when_the_connector_says_so(server: ServerBacken
     assert rows.metadata is not None
     found = [json.loads(text)["x"] for text in rows.metadata.to_pylist()]
     kept = [struct.pack("<d", a) == struct.pack("<d", b) for a, b in zip(values, found, strict=True)]
-    assert kept == [wire.survives(x) for x in values]
+    assert kept == [survives_serde_json(x) for x in values]
     assert 0.05 < kept.count(False) / len(kept) < 0.4
 
 

@@ -87,15 +87,15 @@ def test_every_write_of_a_page_is_waited_for(place: Place, name: str, monkeypatc
     monkeypatch.setattr(backend, "REQUEST_BYTES", 1)
     applied: list[Any] = []
 
-    def refused(self: ServerBackend, pending: Any) -> None:
-        applied.append(pending.result())
+    def refused(self: ServerBackend, reply: Any) -> None:
+        applied.append(reply)
         if len(applied) == 3:
             raise Unavailable("a write that was not applied")
 
     c = collection(name)
     with CONNECTOR.open_target(place, name) as target:
         target.prepare(TargetPlan(collection=c, rows=3))
-        monkeypatch.setattr(ServerBackend, "_applied", refused)
+        monkeypatch.setattr(ServerBackend, "_check_applied", refused)
         with pytest.raises(Unavailable, match="not applied"):
             target.write(page(c, ["1", "2", "3"]), MARK)
 
@@ -166,7 +166,7 @@ def test_every_character_that_names_may_not_have_is_refused(bad: str) -> None:
     for plan in (collection(f"a{bad}b"), collection("c", vector=f"a{bad}b")):
         with pytest.raises(NotRepresentable, match="name"):
             schema.check_plan(TargetPlan(collection=plan, rows=0))
-    assert schema.check_plan(SimpleNamespace(collection=collection("c" * 255, vector="é" * 100)))  # type: ignore[arg-type]
+    assert schema.check_plan(TargetPlan(collection=collection("c" * 255, vector="é" * 100), rows=0))
 
 
 def test_sparse_vectors_of_a_folder_are_put_in_order() -> None:
@@ -180,5 +180,5 @@ def test_dimensions_end_where_the_server_s_do(dim: int, fits: bool) -> None:
     if fits:
         assert schema.check_plan(plan)
     else:
-        with pytest.raises(NotRepresentable, match="65537 dimensions"):
+        with pytest.raises(NotRepresentable, match="65,537 dimensions"):
             schema.check_plan(plan)

@@ -61,8 +61,8 @@ def test_partitions_are_disjoint_and_complete(
     place: Place, mixed: Collection, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "sampled ranges":
-        monkeypatch.setattr("vecport.connectors.qdrant.source.MAX_SLICES", 0)
-        monkeypatch.setattr("vecport.connectors.qdrant.source.SAMPLES_EACH", 8)
+        monkeypatch.setattr("vecport.connectors.qdrant.read.MAX_SLICES", 0)
+        monkeypatch.setattr("vecport.connectors.qdrant.read.SAMPLES_EACH", 8)
     with source(place, mixed.name) as session:
         session._backend.slices = kind != "ranges"
         for rows in (1, 30, 100, 250, 499):
@@ -96,7 +96,7 @@ def test_partitions_stay_complete_under_writes(place: Place, name: str, kind: st
             target.attach(TargetPlan(collection=c, rows=0))
             while not stop.is_set():
                 chosen = rng.sample(passing, 20)
-                target.delete(chosen[:10])
+                target.delete([("", key) for key in chosen[:10]])
                 target.write(page(c, chosen[10:] + rng.sample(steady, 10), metadata=[{"n": around}] * 20), MARK)
                 around += 1
 
@@ -117,7 +117,7 @@ def test_partitions_stay_complete_under_writes(place: Place, name: str, kind: st
 def test_short_page_without_a_next_offset_is_not_the_end() -> None:
     session, script = scripted(([1, 2], 5), ([5], None), ([8, UUIDS[1]], None), ([], None))
     assert ids_of(list(session.scan({}, None, 2))) == ["1", "2", "5", "8", UUIDS[1]]
-    assert script.asked == [None, 5, 6, wire.after(UUIDS[1])]
+    assert script.asked == [None, 5, 6, wire.ORDER.after(UUIDS[1])]
 
 
 def test_empty_page_with_a_next_offset_is_not_the_end() -> None:
@@ -152,8 +152,8 @@ def test_range_stops_before_its_end_and_asks_for_nothing_behind_it() -> None:
 
 def test_listed_records_that_are_gone_are_named() -> None:
     texts = pa.array(["{}"], pa.string())
-    gone = Rows([1], texts, None, 7, 6, [3, 6])
-    session = QdrantSource(Script([gone, Rows([], None, None, None)], [facts()]), "c", Selection())
+    gone = Rows([1], 7, 6, [3, 6], metadata=texts)
+    session = QdrantSource(Script([gone, Rows([])], [facts()]), "c", Selection())
     (p,) = session.scan({}, None, 3)
     assert (p.missing, p.cursor) == ((("", "3"), ("", "6")), {"after": "6"})
 

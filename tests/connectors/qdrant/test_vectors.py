@@ -206,7 +206,7 @@ QdrantBound: dict[str, Bound | None] = {"float32": schema.BOUND, "float16": sche
 
 def test_multivector_rows_whose_length_overflows_are_refused(place: Place, name: str) -> None:
     c = collection(name, replace(MULTI, metric="cosine"))
-    with pytest.raises(NotRepresentable, match="record 1: its vector 'multi' cannot be stored"):
+    with pytest.raises(NotRepresentable, match="record '1': its vector 'multi' cannot be stored"):
         write(place, c, [{"multi": [[1, 2]]}, {"multi": np.array([[1, 2], [1e25, 1e25]], np.float32)}])
 
 
@@ -230,7 +230,7 @@ def test_vectors_that_would_be_refused_or_changed_are_named(
     place: Place, name: str, field: VectorField, bad: Any, why: str
 ) -> None:
     c = collection(name, PLAIN, field)
-    with pytest.raises(NotRepresentable, match=f"record 1: its vector {field.name!r}") as caught:
+    with pytest.raises(NotRepresentable, match=f"record '1': its vector {field.name!r}") as caught:
         write(place, c, [{"": VALUES[""][0]}, {field.name: bad}])
     assert why in caught.value.why
     with CONNECTOR.open_target(place, name) as target:

@@ -15,7 +15,7 @@ from qdrant_client import grpc as pb
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import TargetPlan
-from vecport.connectors.qdrant import QdrantTarget, backend, settings
+from vecport.connectors.qdrant import QdrantTarget, settings
 from vecport.connectors.qdrant.backend import ServerBackend
 from vecport.errors import AlreadyExists, Incomplete, NotRepresentable, Unavailable, UsageError, VecportError
 from vecport.model.batch import dense_array, make_page
@@ -39,13 +39,6 @@ def test_upsert_twice_is_one_and_batches_are_cut(place: Place, name: str, monkey
         target.finish({})
     found = read(place, name).sort_by("id")
     assert found.equals(pa.Table.from_batches([batch]).sort_by("id"))
-
-
-def test_requests_are_cut_by_rows_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "REQUEST_BYTES", 10)
-    cut = backend._requests(b"H", iter([b"aaaa", b"bbbb", b"cccc", b"d" * 30, b"e", b"f", b"g"]), 2)
-    assert list(cut) == [b"Haaaabbbb", b"Hcccc", b"H" + b"d" * 30, b"Hef", b"Hg"]
-    assert list(backend._requests(b"H", iter([]), 2)) == []
 
 
 def test_if_exists(place: Place, name: str) -> None:
@@ -102,7 +95,7 @@ def test_settings_are_typed_and_known(place: Place, official: QdrantClient, name
         "write_consistency_factor": "1", "hnsw_m": "24", "hnsw_ef_construct": "64", "hnsw_on_disk": "true",
         "hnsw_full_scan_threshold": "20000", "indexing_threshold": "0", "metric": "dot",
     }  # fmt: skip
-    assert set(chosen) - {"metric"} == set(settings.SETTINGS)
+    assert set(chosen) - {"metric"} == {setting.name for setting in settings.SETTINGS} - {"native"}
     write(place, c, page(c, ["1"]), settings=chosen)
     config = official.get_collection(name).config
     assert config.params.vectors["v"].on_disk is True  # type: ignore[index]

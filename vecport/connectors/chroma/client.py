@@ -20,12 +20,13 @@ from ...errors import (
     NotFound,
     NotRepresentable,
     Throttled,
-    TooLarge,
     Unavailable,
     UsageError,
     VecportError,
 )
 from ..address import Place
+from ..kit import errors, places
+from ..kit.errors import Rule
 from . import folder
 
 CLOUD: Final = "trychroma.com"
@@ -37,17 +38,33 @@ CREATE_OPTION: Final = "create-database"
 
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 600.0
-_NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
-_REFUSED: Final = ("ChromaAuthError", "AuthorizationError")
-#: What the engine says when a record has metadata and no vector: the index has lost it, or it is being deleted.
-_NO_VECTOR: Final = ("Error finding id", "Error getting embedding")
-#: What it says when the files of an index cannot be read at all.
-_NO_INDEX: Final = "hnsw segment reader"
-_NO_CONNECTION: Final = "Could not connect to a Chroma server"
+NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
 
 
 class VectorMissing(IntegrityError):
     """A record that was asked for has metadata and no vector: it is being deleted, or the index has lost it."""
+
+
+_KEY_HELP: Final = "put a valid key into the environment: CHROMA_API_KEY; and check the options tenant and database"
+#: What chromadb's exceptions mean: by what the engine says, by their names, and then as any HTTP client's.
+_RULES: Final = (
+    Rule(AuthenticationFailed, "{where} refused the api key", next=_KEY_HELP, codes=("401", "403")),
+    Rule(AuthenticationFailed, "{where} refused the api key", next=_KEY_HELP,
+         names=("ChromaAuthError", "AuthorizationError")),
+    Rule(IntegrityError, "the index of a collection in {where} cannot be read", text="hnsw segment reader",
+         next="its files are damaged: restore the folder from a backup"),
+    # A record has metadata and no vector: the index has lost it, or it is being deleted.
+    Rule(VectorMissing, "{where} has a record without its vector", text="Error finding id|Error getting embedding",
+         next="if an application is deleting records, stop it; otherwise the index of the collection is damaged"),
+    Rule(Throttled, "{where} asks for fewer requests", names=("RateLimitError",),
+         next="run the same command again later, or with a lower --max-rps"),
+    Rule(Unavailable, "{where} does not answer", text="^Could not connect to a Chroma server", next=errors.RUNS),
+    Rule(NotFound, "{where}: not found", names=NOT_FOUND, next="vecport ls shows what is there"),
+    Rule(NotRepresentable, "{where}: the quota does not allow it", names=("QuotaError",)),
+    Rule(Locked, "{where} is locked", text="database is locked", next="stop the application that holds it"),
+    *errors.HTTP,
+    Rule(VecportError, "{where}: Chroma failed"),
+)  # fmt: skip
 
 
 def is_cloud(place: Place) -> bool:
@@ -131,10 +148,7 @@ def creates_database(place: Place) -> bool:
     Raises:
         UsageError: the option says neither yes nor no.
     """
-    text = place.option(CREATE_OPTION) or "no"
-    if text not in ("yes", "no"):
-        raise UsageError(f"the option {CREATE_OPTION}={text} is not known", next=f"write {CREATE_OPTION}=yes")
-    return text == "yes"
+    return places.chosen(place, CREATE_OPTION)
 
 
 def _connected(connect: Callable[[str, str], Any], place: Place, create: bool) -> Any:
@@ -144,7 +158,7 @@ def _connected(connect: Callable[[str, str], Any], place: Place, create: bool) -
     try:
         return connect(tenant, database)
     except Exception as e:
-        if not (create and creates_database(place) and type(e).__name__ in _NOT_FOUND):
+        if not (create and creates_database(place) and type(e).__name__ in NOT_FOUND):
             raise
     # Every server and folder has these two.
     client = connect(DEFAULT_TENANT, DEFAULT_DATABASE)
@@ -176,21 +190,11 @@ def close(client: Any) -> None:
         folder.wait_until_released(settings.persist_directory)
 
 
-def check_key_travels_safely(place: Place) -> None:
-    """Raise ``UsageError`` when a key would go over plain HTTP to another machine."""
-    if place.option("api-key") and not place.tls and not place.loopback:
-        raise UsageError(
-            f"the api key for {place.host} would travel without encryption",
-            why="the address says plain http, and everybody on the way could read the key",
-            safe="nothing was sent",
-            next=f"use TLS: {place.text.replace('chroma://', 'chroma+https://', 1)}",
-        )
-
-
 def _url(place: Place) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
     scheme, port = ("https", place.port or 443) if place.tls else ("http", place.port or 8000)
-    return f"{scheme}://{host}:{port}" + (f"/{place.path.rstrip('/')}" if place.path.strip("/") else "")
+    return f"{scheme}://{places.bracketed(place.host)}:{port}" + (
+        f"/{place.path.rstrip('/')}" if place.path.strip("/") else ""
+    )
 
 
 def _headers(place: Place) -> Mapping[str, str]:
@@ -200,7 +204,7 @@ def _headers(place: Place) -> Mapping[str, str]:
             why="Chroma takes a key and no user name",
             next="leave the user out, and put the key into the environment: CHROMA_API_KEY",
         )
-    check_key_travels_safely(place)
+    places.check_key_travels_safely(place)
     key = place.option("api-key")
     return {"X-Chroma-Token": key, "Authorization": f"Bearer {key}"} if key else {}
 
@@ -252,92 +256,10 @@ def translated(where: str, safe: str = "nothing was changed") -> Iterator[None]:
         safe: what the message says is safe now.
     """
     try:
-        yield
-    except VecportError:
-        raise
-    except Exception as e:
-        raise _translate(e, where, safe) from e
+        with errors.translated(where, _RULES, safe=safe):
+            yield
     except BaseException as e:
         # A panic of the Rust engine is no Exception.
         if type(e).__name__ != "PanicException":
             raise
-        raise VecportError(f"the Chroma engine of {where} broke down", why=_first_line(e), safe=safe) from e
-
-
-def _translate(error: Exception, where: str, safe: str) -> VecportError:
-    import httpx
-
-    names = {cls.__name__ for cls in type(error).__mro__}
-    text = _first_line(error)
-    status = _status(error)
-    if status in (401, 403) or names & set(_REFUSED):
-        return AuthenticationFailed(
-            f"{where} refused the api key",
-            why=text or f"HTTP status {status}",
-            safe=safe,
-            next="put a valid key into the environment: CHROMA_API_KEY; and check the options tenant and database",
-        )
-    if _NO_INDEX in text:
-        return IntegrityError(
-            f"the index of a collection in {where} cannot be read",
-            why=text,
-            safe=safe,
-            next="its files are damaged: restore the folder from a backup",
-        )
-    if any(sign in text for sign in _NO_VECTOR):
-        return VectorMissing(
-            f"{where} has a record without its vector",
-            why=text,
-            safe=safe,
-            next="if an application is deleting records, stop it; otherwise the index of the collection is damaged",
-        )
-    if status == 413:
-        return TooLarge(f"{where} takes no request of this size", why=text, safe=safe)
-    if status == 429 or "RateLimitError" in names:
-        return Throttled(
-            f"{where} asks for fewer requests", why=text or "HTTP status 429", safe=safe,
-            next="run the same command again later, or with a lower --max-rps", retry_after_s=_retry_after_s(error),
-        )  # fmt: skip
-    connection = any(isinstance(e, httpx.TransportError | ConnectionError) for e in _chain(error))
-    if connection or text.startswith(_NO_CONNECTION) or status in (500, 502, 503, 504):
-        return Unavailable(
-            f"{where} does not answer",
-            why=text or f"HTTP status {status}",
-            safe=safe,
-            next="check that the server runs and that host and port are right, then run the same command again",
-        )
-    if names & set(_NOT_FOUND) or status == 404:
-        return NotFound(f"{where}: not found", why=text, safe=safe, next="vecport ls shows what is there")
-    if "QuotaError" in names:
-        return NotRepresentable(f"{where}: the quota does not allow it", why=text, safe=safe)
-    if "database is locked" in text:
-        return Locked(f"{where} is locked", why=text, safe=safe, next="stop the application that holds it")
-    return VecportError(f"{where}: Chroma failed", why=f"{type(error).__name__}: {text}", safe=safe)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status behind an error, which the client wraps into bare exceptions."""
-    for e in _chain(error):
-        status = getattr(getattr(e, "response", None), "status_code", None)
-        if isinstance(status, int):
-            return status
-    return None
-
-
-def _retry_after_s(error: BaseException) -> float | None:
-    """The seconds of a header ``Retry-After``; None when there is none, or a date."""
-    for e in _chain(error):
-        text = str(getattr(getattr(e, "response", None), "headers", {}).get("retry-after", ""))
-        if text.isdigit():
-            return float(text)
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]
+        raise VecportError(f"the Chroma engine of {where} broke down", why=errors.first_line(e), safe=safe) from e

@@ -22,16 +22,12 @@ Measured with chromadb 1.5.9; layout and order of writes from ``rust/segment/src
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import shutil
 import sqlite3
 import sys
-import tempfile
 import time
 import uuid
-import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -40,12 +36,14 @@ from typing import Any, Final
 
 import xxhash
 
-from ...errors import AuthenticationFailed, IntegrityError, Locked, NotFound, OutOfResources, SnapshotGone, Unavailable
+from ...errors import AlreadyExists, AuthenticationFailed, IntegrityError, Locked, NotFound, Unavailable
 from .. import access
+from ..kit import folders
+from ..kit.folders import FolderCopy
+from . import permissions
+from .values import TITLE
 
 DATABASE: Final = "chroma.sqlite3"
-PREFIX: Final = "vecport-chroma-copy-"
-MARKER: Final = "vecport-snapshot.json"
 
 _MAGIC: Final = b"SQLite format 3\0"
 _SIDE_FILES: Final = (DATABASE + "-journal", DATABASE + "-wal")
@@ -69,31 +67,6 @@ class _Stamp:
     modified: int
     changed: int
     header: bytes
-
-
-class FolderCopy:
-    """A copy in the temporary folder of this machine; ``release`` removes it if this object owns it.
-
-    Attributes:
-        path: the folder to open.
-        id: names the copy; it stands in its marker file too.
-        held: seconds for which writers of the original were made to wait.
-    """
-
-    def __init__(self, path: Path, id: str, *, held: float = 0.0, owned: bool) -> None:
-        self.path, self.id, self.held = path, id, held
-        self._remove = weakref.finalize(self, _remove, path, os.getpid()) if owned else None
-
-    def release(self) -> None:
-        """Remove the copy. Safe to call twice."""
-        if self._remove is not None:
-            self._remove()
-
-
-def _remove(path: Path, process: int) -> None:
-    # A forked child inherits the finalizer, and is not the owner.
-    if os.getpid() == process:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def is_chroma(path: str | os.PathLike[str]) -> bool:
@@ -133,7 +106,7 @@ def find(text: str) -> Path:
     raise NotFound(f"{text!r} is no Chroma folder", why=hint, safe="nothing was created or changed")
 
 
-def take_copy(folder: Path, collection: str | None) -> FolderCopy:
+def copied(folder: Path, collection: str | None) -> FolderCopy:
     """Copy a folder, consistently, into a new temporary folder.
 
     Args:
@@ -148,64 +121,36 @@ def take_copy(folder: Path, collection: str | None) -> FolderCopy:
         Locked: this process has the folder open.
     """
     refuse_if_open_here(folder)
-    destination = Path(tempfile.mkdtemp(prefix=PREFIX))
-    try:
-        with _copy_errors(folder, destination):
-            _check_room(folder, destination, collection)
-            held = _copy_until_good(folder, destination, collection)
+
+    def size() -> int:
+        stamps = _stamps(folder, side_files=True)
+        return sum(s.size for name, s in stamps.items() if collection is not None or os.sep not in name)
+
+    def copy(destination: Path) -> float:
+        held = _copy_until_good(folder, destination, collection)
         _check_database(folder, destination)
-        copy_id = uuid.uuid4().hex
-        files = sorted(str(f.relative_to(destination)) for f in destination.rglob("*") if f.is_file())
-        _mark(destination, {"id": copy_id, "files": files})
-    except BaseException:
-        shutil.rmtree(destination, ignore_errors=True)
-        raise
-    return FolderCopy(destination, copy_id, held=held, owned=True)
+        return held
+
+    return folders.take_copy(folder, TITLE, size, copy, "export through a Chroma server's address")
 
 
-def _mark(copy: Path, marker: dict[str, Any]) -> None:
-    (copy / MARKER).write_text(json.dumps({**marker, "process": os.getpid()}))
+def adopted(path: Path, id: str, *, heir: bool) -> FolderCopy:
+    """Use a copy that ``copied`` made in this or an earlier process; see ``kit.folders.adopt_copy``."""
+
+    def whole(name: str) -> bool:
+        if name in _SIDE_FILES:
+            return True
+        return (path / name).is_file() and (name != DATABASE or _quick_check(path / name))
+
+    return folders.adopt_copy(path, id, TITLE, heir=heir, whole=whole)
 
 
-def adopt_copy(path: Path, id: str, *, heir: bool) -> FolderCopy:
-    """Use a copy that ``take_copy`` made in this or an earlier process.
-
-    Args:
-        path: of the copy.
-        id: of the copy.
-        heir: take over its removal, if the process that had to remove it has died.
-
-    Raises:
-        Unavailable: it is gone, incomplete, or another one.
-    """
-    gone = SnapshotGone(f"the copy of the Chroma folder in {path} is gone", why="the session that made it has ended")
+def _quick_check(database: Path) -> bool:
     try:
-        marker = json.loads((path / MARKER).read_text())
-        if marker["id"] != id or not path.name.startswith(PREFIX):
-            raise gone
-        if not all((path / name).is_file() for name in marker["files"] if name not in _SIDE_FILES):
-            raise gone
-        with closing(sqlite3.connect(path / DATABASE)) as database:
-            if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise gone
-        inherits = heir and _is_dead(marker["process"])
-        if inherits:
-            _mark(path, marker)
-    except (OSError, ValueError, KeyError, TypeError, sqlite3.Error) as e:
-        raise gone from e
-    return FolderCopy(path, id, owned=inherits)
-
-
-def _is_dead(process: int) -> bool:
-    if os.name != "posix":
+        with closing(sqlite3.connect(database)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error:
         return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def refuse_if_open_here(folder: Path) -> None:
@@ -271,35 +216,6 @@ def _target(link: str) -> str:
         return os.readlink(link)
     except OSError:
         return ""
-
-
-@contextmanager
-def _copy_errors(folder: Path, destination: Path) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as e:
-        raise AuthenticationFailed(f"{e.filename!r} may not be read", why="this user has no permission") from e
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(folder, destination, 0) from e
-        raise Unavailable(f"the folder {str(folder)!r} cannot be copied", why=str(e), safe="it is unchanged") from e
-
-
-def _no_room(folder: Path, destination: Path, needed: int) -> OutOfResources:
-    size = f" of {needed:,} bytes" if needed else ""
-    return OutOfResources(
-        f"no room for a copy{size} of {str(folder)!r}",
-        why=f"a Chroma folder is read from a temporary copy, and {str(destination.parent)!r} is too small",
-        safe="the folder is unchanged, the copy was removed",
-        next="name a larger place: TMPDIR=/path vecport ...; or export through a Chroma server's address",
-    )
-
-
-def _check_room(folder: Path, destination: Path, collection: str | None) -> None:
-    stamps = _stamps(folder, side_files=True)
-    needed = sum(s.size for name, s in stamps.items() if collection is not None or os.sep not in name)
-    if needed > shutil.disk_usage(destination).free:
-        raise _no_room(folder, destination, needed)
 
 
 def _copy_until_good(folder: Path, destination: Path, collection: str | None) -> float:
@@ -472,3 +388,59 @@ def _check_database(folder: Path, destination: Path) -> None:
             safe="the folder is unchanged",
             next="restore it from a backup, or try sqlite3's .recover on a copy of it",
         )
+
+
+# ---- writing ----
+
+
+def check_writable(path: Path) -> None:
+    """Raise unless a Chroma folder is there that nobody uses, or can be created there."""
+    if not path.parent.is_dir():
+        raise NotFound(
+            f"there is no folder {str(path.parent)!r}",
+            why=f"{path.name!r} is to be created in it",
+            safe="nothing was created",
+            next=f"check the path, or create it: mkdir -p {str(path.parent)!r}",
+        )
+    for permission in permissions.to_write(path):
+        access.require(permission, "nothing was written")
+    if not path.exists():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if not is_chroma(path):
+        raise AlreadyExists(
+            f"{str(path)!r} holds something that is no Chroma database",
+            why=f"a Chroma folder has a file {DATABASE}",
+            safe="nothing was created or changed",
+            next="name another folder, or an empty one",
+        )
+    _check_unused(path)
+
+
+def _check_unused(path: Path) -> None:
+    refuse_if_open_here(path)
+    holders = other_holders(path)
+    why = f"processes that have it open: {', '.join(map(str, holders))}" if holders else _locked(path)
+    if why:
+        raise Locked(
+            f"the Chroma folder {str(path)!r} is in use",
+            why=why + "; two writers of one folder overwrite each other's index",
+            safe="nothing was written",
+            next="stop the other program, or run a Chroma server on the folder and write to chroma://host:port",
+        )
+
+
+def _locked(path: Path) -> str:
+    """Why the database cannot be written to, ``""`` when it can; takes the lock for a moment, changes nothing."""
+    try:
+        with closing(sqlite3.connect(path / DATABASE, isolation_level=None, timeout=2)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as e:
+        if "readonly" in str(e) or "unable to open" in str(e):
+            raise AuthenticationFailed(
+                f"{str(path)!r} may not be written", why=str(e), safe="nothing was written"
+            ) from e
+        return f"SQLite says: {e}"
+    return ""

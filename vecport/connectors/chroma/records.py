@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from ...errors import NotRepresentable
 from ...model import canonical
-from .values import SPARSE, TYPE_KEY, URI_KEY
+from ..kit.checks import refused_value
+from .values import SPARSE, TITLE, TYPE_KEY, URI_KEY
 
 _SPARSE_TYPE: Final = "SparseVector"
 
@@ -78,19 +79,27 @@ def _check_value(id: str, key: str, value: Any, name: str) -> None:
 
 
 def split(
-    metadata: pa.Array[Any], rows: list[dict[str, Any]]
+    ids: Sequence[str], metadata: pa.Array[Any], rows: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any] | None], list[str | None] | None]:
     """Metadata and URIs as the client takes them.
 
     Args:
+        ids: of the records, for messages.
         metadata: JSON objects; tell whether there is anything to look for.
         rows: the same, parsed and checked; changed in place.
 
     Returns:
         Metadata by record, None where Chroma must be given none; URIs by record, None where there is not one.
+
+    Raises:
+        NotRepresentable: something else than text stands under the key of URIs.
     """
     uris: list[str | None] | None = None
     if pc.any(pc.match_substring(metadata, f'"{URI_KEY}"')).as_py():
+        for id, row in zip(ids, rows, strict=True):
+            if type(row.get(URI_KEY, "")) is not str:
+                why = "Chroma takes what stands there for the record's URI, which is text"
+                raise refused_value(id, URI_KEY, TITLE, why)
         uris = [row.pop(URI_KEY, None) for row in rows]
     if pc.any(pc.match_substring(metadata, f'"{SPARSE}"')).as_py():
         for row in rows:

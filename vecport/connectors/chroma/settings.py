@@ -12,36 +12,49 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...errors import NotRepresentable, UsageError
+from ...errors import NotRepresentable
 from ..address import Place
 from ..contract import Json, TargetPlan
+from ..kit import passports
+from ..kit import settings as kit
+from ..kit.settings import Setting
 from . import client as clients
-from .values import PASSPORT_KEY, key_survives, value_survives
+from .values import TITLE, key_survives, value_survives
 
-#: Whole numbers of an HNSW index and their bounds; a stranger's dump must not make an index of gigabytes a record.
-_NUMBERS: Final = {
-    "max_neighbors": (2, 4_096),
-    "ef_construction": (1, 1_000_000),
-    "ef_search": (1, 1_000_000),
-    "sync_threshold": (2, 1_000_000_000),
-    "batch_size": (2, 1_000_000_000),
+
+def _numbers(kind: str, **bounds: tuple[int, int]) -> Iterator[Setting]:
+    """Whole numbers of an index; a stranger's dump must not make one of gigabytes a record."""
+    for name, (low, high) in bounds.items():
+        path = f"{kind}.{name}"
+        yield Setting(path, _HELP[name], low=low, high=high, path=path, offered=kind == "hnsw")
+
+
+_HELP: Final = {
+    "max_neighbors": "Links of each vector in the index.",
+    "ef_construction": "Candidates that are looked at when a vector is added.",
+    "ef_search": "Candidates that are looked at in a search.",
+    "sync_threshold": "Records after which the index is saved.",
+    "batch_size": "Records that are searched one by one before they go into the index.",
+    "search_nprobe": "Lists that are looked at in a search.",
+    "write_nprobe": "Lists that a vector may go into.",
 }
-_SPANN_NUMBERS: Final = {
-    "ef_construction": (1, 1_000_000),
-    "ef_search": (1, 1_000_000),
-    "max_neighbors": (2, 4_096),
-    "search_nprobe": (1, 1_000_000),
-    "write_nprobe": (1, 1_000_000),
-}
-_KEPT: Final = {"hnsw": ("space", *_NUMBERS, "resize_factor"), "spann": ("space", *_SPANN_NUMBERS)}
-_USERS: Final = {
-    "hnsw.max_neighbors": "max_neighbors",
-    "hnsw.m": "max_neighbors",
-    "hnsw.ef_construction": "ef_construction",
-    "hnsw.ef_search": "ef_search",
-    "hnsw.sync_threshold": "sync_threshold",
-    "hnsw.batch_size": "batch_size",
-}
+_HNSW: Final = (
+    *_numbers("hnsw", max_neighbors=(2, 4_096), ef_construction=(1, 1_000_000), ef_search=(1, 1_000_000),
+              sync_threshold=(2, 1_000_000_000), batch_size=(2, 1_000_000_000)),
+    Setting("hnsw.resize_factor", kind="number", low=1.000001, high=100, path="hnsw.resize_factor", offered=False),
+)  # fmt: skip
+_SPANN: Final = tuple(
+    _numbers("spann", ef_construction=(1, 1_000_000), ef_search=(1, 1_000_000), max_neighbors=(2, 4_096),
+             search_nprobe=(1, 1_000_000), write_nprobe=(1, 1_000_000))
+)  # fmt: skip
+#: ``hnsw.m`` is the older word for ``hnsw.max_neighbors``.
+SETTINGS: Final = (
+    *_HNSW,
+    Setting("hnsw.m", _HELP["max_neighbors"], low=2, high=4_096, path="hnsw.max_neighbors"),
+    *_SPANN,
+    kit.NATIVE,
+)
+_SPACES: Final = tuple(Setting(f"{kind}.space", kind="text", path=f"{kind}.space") for kind in ("hnsw", "spann"))
 #: By kind of value in a schema, the indexes that can be on or off.
 _INDEXES: Final = {
     "string": ("fts_index", "string_inverted_index"),
@@ -50,8 +63,6 @@ _INDEXES: Final = {
     "bool": ("bool_inverted_index",),
     "sparse_vector": ("sparse_vector_index",),
 }
-#: ``--set native=ignore``: the dump's settings are not restored.
-NATIVE: Final = "native"
 _LEGACY_SPACE: Final = "hnsw:space"
 _VECTOR_KEY: Final = "#embedding"
 _DOCUMENT_KEY: Final = "#document"
@@ -82,48 +93,25 @@ def kept(model: Any, metadata: Mapping[str, Json]) -> dict[str, Any]:
         model: ``chromadb.types.Collection``.
         metadata: of the collection, without a passport.
     """
-    configuration = model.configuration_json or {}
-    index = {
-        kind: {name: configuration[kind][name] for name in names if configuration[kind].get(name) is not None}
-        for kind, names in _KEPT.items()
-        if configuration.get(kind)
-    }
+    configuration = {kind: index for kind, index in (model.configuration_json or {}).items() if index}
     found = model.serialized_schema or {}
     # The configuration leaves this one out.
     batch = _vector_index(found).get("hnsw", {}).get("batch_size")
-    if batch is not None and "hnsw" in index:
-        index["hnsw"]["batch_size"] = batch
+    if batch is not None and "hnsw" in configuration:
+        configuration["hnsw"] = {**configuration["hnsw"], "batch_size": batch}
+    index = kit.kept(configuration, (*_SPACES, *_HNSW, *_SPANN))
     schema = _switches(found) if found else {}
     return {"configuration": index, "metadata": dict(metadata), **({"schema": schema} if schema else {})}
 
 
-def parsed(settings: Mapping[str, str]) -> dict[str, int]:
-    """Numbers of an index from ``--set``; the metric is the mapping's.
+def parsed(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Numbers of an index from ``--set``, by their names there; see ``kit.settings.parse``."""
+    return _names(kit.by_path(kit.parse(settings, SETTINGS, TITLE), SETTINGS))
 
-    Raises:
-        UsageError: an unknown name, or a value out of bounds.
-    """
-    out: dict[str, int] = {}
-    for name, text in settings.items():
-        if name == "metric":
-            continue
-        if name == NATIVE:
-            if text != "ignore":
-                raise UsageError(f"--set {NATIVE}={text}: it can be 'ignore' alone", safe="nothing was created")
-            continue
-        if name not in _USERS:
-            raise UsageError(
-                f"--set {name}: Chroma has no such setting",
-                why=f"settings: {', '.join(sorted((*_USERS, NATIVE)))}; the space follows from the metric",
-                safe="nothing was created",
-            )
-        least, most = _NUMBERS[_USERS[name]]
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            raise UsageError(
-                f"--set {name}={text}: not a whole number from {least} to {most:,}", safe="nothing was created"
-            )
-        out[_USERS[name]] = int(text)
-    return out
+
+def _names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the last parts of their paths: what they are called within an index."""
+    return {path.rpartition(".")[2]: value for path, value in values.items()}
 
 
 def creation(plan: TargetPlan, space: str, place: Place) -> Creation:
@@ -139,17 +127,12 @@ def creation(plan: TargetPlan, space: str, place: Place) -> Creation:
         NotRepresentable: a setting of the dump is none that a collection could have had, or that it can be given here.
     """
     users = parsed(plan.settings)
-    native = {} if NATIVE in plan.settings else plan.native
-    configuration = _object(native, "configuration")
-    cloud = clients.is_cloud(place)
+    native = kit.wanted(plan.native, plan.settings)
+    configuration, cloud = _object(native, "configuration"), clients.is_cloud(place)
     spann = cloud and bool(configuration.get("spann")) and not users
-    kept_index = _object(configuration, "spann" if spann else "hnsw")
-    index = {**_numbers(kept_index, _SPANN_NUMBERS if spann else _NUMBERS), **users, "space": space}
-    if not spann and "resize_factor" in kept_index:
-        factor = kept_index["resize_factor"]
-        if type(factor) not in (int, float) or not 1 < factor <= 100:
-            raise _refused("hnsw.resize_factor", factor, "it is a number above 1 and up to 100")
-        index["resize_factor"] = float(factor)
+    index = {**_names(kit.restored(configuration, _SPANN if spann else _HNSW, TITLE)), **users, "space": space}
+    if "resize_factor" in index:
+        index["resize_factor"] = float(index["resize_factor"])
     metadata = dict(_metadata(_object(native, "metadata"), exact_floats=place.local))
     if metadata.get(_LEGACY_SPACE) != space:
         # It would say something else than the index does.
@@ -250,22 +233,7 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str | None, Mapping[str,
 
 
 def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name)
-    if value is not None and not isinstance(value, Mapping):
-        raise _refused(name, value, "it is no JSON object")
-    return value or {}
-
-
-def _numbers(found: Mapping[str, Any], known: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for name, (least, most) in known.items():
-        value = found.get(name)
-        if value is None:
-            continue
-        if type(value) is not int or not least <= value <= most:
-            raise _refused(name, value, f"it is a whole number from {least} to {most:,}")
-        out[name] = value
-    return out
+    return kit.section(data, name, TITLE)
 
 
 def _metadata(found: Mapping[str, Any], *, exact_floats: bool) -> Iterator[tuple[str, Any]]:
@@ -275,7 +243,7 @@ def _metadata(found: Mapping[str, Any], *, exact_floats: bool) -> Iterator[tuple
         held = kind in (str, bool, int, float) and value_survives(value)
         if kind is float and exact_floats:
             held = math.isfinite(value) and repr(value) != "-0.0"
-        if key == PASSPORT_KEY or not key or key[0] in "#$" or not held:
+        if key == passports.KEY or not key or key[0] in "#$" or not held:
             raise _refused(f"metadata {key!r}", value, "Chroma would refuse, drop or change it")
         yield key, value
 
@@ -306,9 +274,4 @@ def _indexes(key: str, types: Mapping[str, Any], cloud: bool) -> dict[str, dict[
 
 
 def _refused(name: str, value: Any, why: str) -> NotRepresentable:
-    return NotRepresentable(
-        f"the dump's setting {name} of a Chroma collection cannot be restored: {repr(value)[:80]}",
-        why=why,
-        safe="nothing was created",
-        next=f"make the collection without the dump's settings: --set {NATIVE}=ignore",
-    )
+    return kit.refused(TITLE, name, value, why)

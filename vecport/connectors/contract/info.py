@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...model.collection import Collection
+from ..kit.settings import Setting
 
 Json = Any
 """Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""
@@ -49,6 +50,7 @@ class ConnectorInfo:
         modules: importable module names that are installed so; checked before the connector is opened.
         example: an address as a user would type it.
         options: the option table.
+        settings: what ``--set`` takes (``kit.settings``); empty where nothing can be chosen of what is created.
         where: the filter language of ``--where``, ``""`` when there is none.
         tls_suffix: what turns the scheme into its encrypted form, as ``+https``; ``""`` when the client decides
             itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
@@ -63,6 +65,7 @@ class ConnectorInfo:
     modules: tuple[str, ...]
     example: str
     options: tuple[Option, ...] = ()
+    settings: tuple[Setting, ...] = ()
     where: str = ""
     tls_suffix: str = ""
     install: str = ""

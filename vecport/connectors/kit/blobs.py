@@ -30,7 +30,9 @@ def blobs_of(column: pa.Array[Any], field: VectorField, *, first_bit_low: bool =
         matrix, _ = dense_matrix(column, field)
     data, width = memoryview(np.ascontiguousarray(matrix).tobytes()), matrix.shape[1] * matrix.itemsize
     ends = np.cumsum(valid) * width
-    return [data[end - width : end] if there else None for there, end in zip(valid.tolist(), ends.tolist(), strict=True)]
+    return [
+        data[end - width : end] if there else None for there, end in zip(valid.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def column_of(blobs: Sequence[bytes | None], field: VectorField, *, first_bit_low: bool = False) -> pa.Array[Any]:

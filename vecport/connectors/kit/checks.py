@@ -74,16 +74,30 @@ def _check_ids(batch: pa.RecordBatch, id_kind: str, caps: TargetCapabilities, ti
         forbidden = re.compile(caps.id_forbidden)
         bad = pa.array([forbidden.search(id) is not None for id in ids.to_pylist()], pa.bool_())
         _refuse_first(batch, bad, "its id", f"{title} takes no ids that are empty or have such characters")
-    if not caps.id_text and id_kind in ("int", "uuid", "int|uuid"):
-        bad = pa.array([not _fits(id, id_kind, caps) for id in ids.to_pylist()], pa.bool_())
-        _refuse_first(batch, bad, "its id", f"{title} holds {_kinds(caps)}")
+    if not caps.id_text and id_kind in _FORMS:
+        _refuse_first(batch, _unfit(ids, id_kind, caps), "its id", f"{title} holds {_kinds(caps)}")
 
 
-def _fits(text: str, id_kind: str, caps: TargetCapabilities) -> bool:
-    kind = idlib.kind_of(text)
-    if kind not in id_kind:
-        return False
-    return kind != "int" or caps.id_int_min <= idlib.to_int(text) <= caps.id_int_max
+_UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_INT: Final = "0|-?[1-9][0-9]*"
+_FORMS: Final = {"int": f"^({_INT})$", "uuid": f"^({_UUID})$", "int|uuid": f"^({_INT}|{_UUID})$"}
+
+
+def _unfit(ids: Any, id_kind: str, caps: TargetCapabilities) -> Any:
+    """Which ids are not of the canonical form of their kind, or are integers out of bounds."""
+    bad = pc.invert(pc.match_substring_regex(ids, _FORMS[id_kind]))
+    if id_kind == "uuid":
+        return bad
+    # Only integers with as many digits as a bound has need to be read.
+    edge = pc.or_(
+        pc.greater_equal(pc.binary_length(ids), len(str(caps.id_int_max))), pc.match_substring_regex(ids, "^-")
+    )
+    read = pc.and_(pc.and_(edge, pc.invert(bad)), pc.match_substring_regex(ids, f"^({_INT})$"))
+    if not pc.any(read).as_py():
+        return bad
+    numbers = [idlib.to_int(text) for text in ids.filter(read).to_pylist()]
+    outside = pa.array([not caps.id_int_min <= number <= caps.id_int_max for number in numbers], pa.bool_())
+    return pc.or_(bad, pc.replace_with_mask(read, read, outside))
 
 
 def _kinds(caps: TargetCapabilities) -> str:

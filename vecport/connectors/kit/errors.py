@@ -58,6 +58,7 @@ class Rule:
         kind: the error to raise.
         what: what failed, ``{where}`` stands for the place.
         why: behind the client's own words.
+        safe: what is safe now, where that is another than for other errors.
         next: what to do now.
         names: of exception classes.
         codes: beginnings of codes, as ``404``, ``UNAVAILABLE`` or the class ``28`` of SQLSTATE.
@@ -68,6 +69,7 @@ class Rule:
     kind: type[VecportError]
     what: str = "{where} failed"
     why: str = ""
+    safe: str = ""
     next: str = ""
     names: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
@@ -84,7 +86,8 @@ class Rule:
         )
 
 
-_RUNS: Final = "check that the server runs and that host and port are right, then run the same command again"
+#: What to do when nobody answers.
+RUNS: Final = "check that the server runs and that host and port are right, then run the same command again"
 _FEWER: Final = "run the same command again later, or with a lower --max-rps"
 
 #: What a status of HTTP means with every database; the client's exceptions without one are connections that failed.
@@ -92,10 +95,10 @@ HTTP: Final = (
     Rule(AuthenticationFailed, "{where} refused the credentials", codes=("401", "403")),
     Rule(TooLarge, "{where} takes no request of this size", codes=("413",)),
     Rule(Throttled, "{where} asks for fewer requests", next=_FEWER, codes=("429",)),
-    Rule(Unavailable, "{where} does not answer", next=_RUNS, codes=("408", "500", "502", "503", "504")),
+    Rule(Unavailable, "{where} does not answer", next=RUNS, codes=("408", "500", "502", "503", "504")),
     Rule(NotFound, "{where}: not found", next="vecport ls shows what is there", codes=("404",)),
     Rule(OutOfResources, "{where} is out of space", codes=("507",)),
-    Rule(Unavailable, "{where} does not answer", next=_RUNS, names=("TransportError", "ConnectionError")),
+    Rule(Unavailable, "{where} does not answer", next=RUNS, names=("TransportError", "ConnectionError")),
 )
 
 #: What tonic and gRPC's own libraries say of a message above a limit.
@@ -136,7 +139,7 @@ def of_grpc(error: Any) -> Failure:
     trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
     named = str(trailing.get("retry-after", ""))
     return Failure(
-        frozenset(cls.__name__ for cls in type(error).__mro__), code, text[:_LONGEST_TEXT],
+        frozenset(cls.__name__ for cls in type(error).__mro__), code, f"{code}: {text}"[:_LONGEST_TEXT],
         float(named) if named.isdigit() else None, frozenset(trailing),
     )  # fmt: skip
 
@@ -156,7 +159,7 @@ def made(
     rule = next((rule for rule in rules if rule.matches(failure)), None) or Rule(VecportError)
     text = redacted(failure.text, secrets)
     why = "; ".join(part for part in (text, rule.why) if part)
-    what = rule.what.format(where=where)
+    what, safe = rule.what.format(where=where), rule.safe or safe
     if issubclass(rule.kind, Unavailable):
         return rule.kind(what, why, safe, rule.next, retry_after_s=failure.retry_after_s)
     return rule.kind(what, why, safe, rule.next)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ...errors import AuthenticationFailed, OutOfResources, Unavailable
+from ...errors import AuthenticationFailed, OutOfResources, SnapshotGone, Unavailable
 
 MARKER: Final = "vecport-snapshot.json"
 
@@ -98,9 +98,9 @@ def adopt_copy(path: Path, id: str, title: str, *, heir: bool, whole: Callable[[
             gone.
 
     Raises:
-        Unavailable: it is gone, incomplete, or another one.
+        SnapshotGone: it is gone, incomplete, or another one.
     """
-    gone = Unavailable(f"the copy of the {title} folder in {path} is gone", why="the session that made it has ended")
+    gone = SnapshotGone(f"the copy of the {title} folder in {path} is gone", why="the session that made it has ended")
     try:
         marker = json.loads((path / MARKER).read_text())
         if marker["id"] != id or not path.name.startswith(prefix(title)) or not all(map(whole, marker["files"])):

@@ -77,7 +77,7 @@ class ListThenFetch(Source, Generic[A]):
     def _page(self, answer: A) -> pa.RecordBatch:
         """The records of an answer, in any order."""
 
-    def _is_there(self, id: str) -> bool:
+    def _is_there(self, id: str, *, filtered: bool) -> bool:
         """Whether a record that was refused by itself is there after all, and cannot be given whole."""
         return False
 
@@ -85,12 +85,9 @@ class ListThenFetch(Source, Generic[A]):
 
     def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
         self.attach(token)
-        yield from self._parts(max(1, target_rows))
-
-    def _parts(self, rows: int) -> Iterator[Json]:
         ids = self._ids()
-        while part := list(islice(ids, rows)):
-            # The text of the list: a million strings would take four times as much for the whole export.
+        while part := list(islice(ids, max(1, target_rows))):
+            # The text of the list: as strings it would take four times as much in a worker.
             yield {"ids": orjson.dumps(part).decode()}
 
     def keys(self) -> Iterator[pa.RecordBatch]:
@@ -104,7 +101,7 @@ class ListThenFetch(Source, Generic[A]):
         chunks = _chunks(ids[end:], max(1, min(page_rows, self._most_rows)))
         missing: tuple[tuple[str, str], ...] = ()
         for chunk, answer in zip(chunks, self._answers(chunks), strict=True):
-            found = self._found(chunk, answer, filtered=False)
+            found = self._looked_up(chunk, answer, filtered=False)
             end += len(chunk)
             missing += tuple(("", id) for id in found.missing)
             if found.page.num_rows or found.lost:
@@ -127,7 +124,7 @@ class ListThenFetch(Source, Generic[A]):
     def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
         ids = list(dict.fromkeys(id for namespace, id in keys if id and not namespace))
         found = [
-            self._found(chunk, self._ask(chunk, filtered=True), filtered=True)
+            self._looked_up(chunk, self._ask(chunk, filtered=True), filtered=True)
             for chunk in _chunks(ids, self._most_rows)
         ]
         lost = [id for part in found for id in part.lost]
@@ -153,11 +150,12 @@ class ListThenFetch(Source, Generic[A]):
         reader = self._reader
         return flight.ahead((reader.submit(self._ask, chunk, filtered=False) for chunk in chunks), _IN_FLIGHT)
 
-    def _found(self, asked: list[str], answer: A | None, *, filtered: bool) -> _Found:
+    def _looked_up(self, asked: list[str], answer: A | None, *, filtered: bool) -> _Found:
         """Records in the order asked; what is not there is asked for again, where no filter explains it."""
         pages, lost = self._pages(asked, answer, filtered)
         missing = _without(asked, pages, lost)
         if missing and not filtered:
+            self.pace()
             more, lost_too = self._pages(missing, self._ask(missing, filtered=False), filtered)
             pages, lost = pages + more, lost + lost_too
             missing = _without(missing, more, lost_too)
@@ -171,7 +169,7 @@ class ListThenFetch(Source, Generic[A]):
                 given = self._ask(part, filtered=filtered)
             if given is not None:
                 pages.append(self._ordered(self._page(given), part))
-            elif self._is_there(part[0]):
+            elif self._is_there(part[0], filtered=filtered):
                 lost.append(part[0])
         return pages, lost
 

@@ -128,7 +128,7 @@ class KeyRanges(Source, Generic[K, R]):
 
     @abstractmethod
     def _get(self, keys: Sequence[K]) -> pa.RecordBatch:
-        """The records that exist among some keys, as a page."""
+        """The records of the selection that exist among some keys, as a page."""
 
     @abstractmethod
     def _page(self, rows: R) -> pa.RecordBatch:

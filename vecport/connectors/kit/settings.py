@@ -144,6 +144,11 @@ def chosen(values: Mapping[str, Value], name: str, vector: str) -> Value | None:
     return values.get(f"{name}.{vector}", values.get(name))
 
 
+def by_path(values: Mapping[str, Value], table: Iterable[Setting]) -> dict[str, Value]:
+    """What the user chose, by the paths of the settings; those without a path are left out."""
+    return {setting.path: values[setting.name] for setting in table if setting.path and setting.name in values}
+
+
 # ---- a dump's ----
 
 
@@ -201,11 +206,11 @@ def section(data: Mapping[str, Any], name: str, title: str) -> Mapping[str, Any]
 
 
 def _at(data: Any, path: Sequence[str], title: str = "") -> Any:
-    """The value at a path, None where there is none."""
-    for name in path:
+    """The value at a path, None where there is none; with a title, a part that is no object is refused."""
+    for depth, name in enumerate(path):
         if not isinstance(data, Mapping):
             if title:
-                raise refused(title, ".".join(path), data, "it is no JSON object")
+                raise refused(title, ".".join(path[:depth]), data, "it is no JSON object")
             return None
         data = data.get(name)
         if data is None:

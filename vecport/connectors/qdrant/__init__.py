@@ -14,12 +14,14 @@ from typing import Any, ClassVar
 from ...errors import AuthenticationFailed, NotRepresentable, UsageError
 from ...model.capabilities import SourceCapabilities, TargetCapabilities
 from ..address import Place
-from ..contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from ..contract import CollectionSummary, Connector, ConnectorInfo, Selection, Source, Target
+from ..kit.places import seconds
 from .backend import Backend, Read, ServerBackend
-from .client import Server, seconds
+from .client import Server
 from .folder import FolderBackend, recognises
-from .source import QdrantSource
-from .target import SETTLE_SECONDS, QdrantTarget
+from .info import INFO
+from .read import QdrantSource
+from .write import SETTLE_SECONDS, QdrantTarget
 
 __all__ = ["QdrantConnector", "QdrantFolderSource", "QdrantFolderTarget", "QdrantSource", "QdrantTarget"]
 
@@ -45,24 +47,7 @@ class QdrantFolderTarget(QdrantTarget):
 class QdrantConnector(Connector):
     """Qdrant as source and target."""
 
-    info: ClassVar[ConnectorInfo] = ConnectorInfo(
-        name="qdrant",
-        title="Qdrant",
-        schemes=("qdrant",),
-        extra="qdrant",
-        modules=("qdrant_client", "grpc"),
-        example="qdrant://localhost:6333",
-        options=(
-            Option("api-key", "The API key or token.", secret=True, env=("QDRANT_API_KEY",)),
-            Option("grpc-port", "The port of the gRPC interface; one above the address's port by default."),
-            Option("timeout-s", "Seconds after which a request counts as unanswered.", default="60"),
-            Option(
-                "index-wait-s", "Seconds to wait for the index at the end of an import while it does not grow.", "600"
-            ),
-            Option("prefix", "A path before the REST interface, where a proxy adds one."),
-        ),
-        where="a filter in the JSON of Qdrant's REST interface",
-    )
+    info: ClassVar[ConnectorInfo] = INFO
     source: ClassVar[type[Source] | None] = QdrantSource
     target: ClassVar[type[Target] | None] = QdrantTarget
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...errors import AuthenticationFailed, NotFound, Unavailable
+from ...errors import NotFound, Unavailable
 from ...model import canonical
 from ...model.collection import Collection, VectorField
 from ..contract import Permission, TargetPlan
+from ..kit import flight, ranges
+from ..kit.places import not_found
+from ..kit.requests import joined
 from . import packing, permissions, schema, settings, vectors, wire
 from .client import Pending, Server
 from .wire import PointKey
@@ -28,24 +30,21 @@ INDEX_SECONDS: Final = 3600.0
 
 
 @dataclass(slots=True)
-class Rows:
+class Rows(ranges.Rows[PointKey]):
     """Some records.
 
     Attributes:
-        keys: in the order of the answer.
         metadata: canonical JSON texts, None when payloads were not asked for.
         vectors: columns by the vectors' names, None when vectors were not asked for.
-        next: where the next page begins (that key is its first at most); None at the end.
-        last: the last key that the listing named, None when it named none.
-        missing: keys that were listed and could not be read any more.
     """
 
-    keys: list[PointKey]
     metadata: pa.Array[Any] | None = None
     vectors: dict[str, pa.Array[Any]] | None = None
-    next: PointKey | None = None
-    last: PointKey | None = None
-    missing: list[PointKey] = field(default_factory=list)
+
+    def head(self, rows: int) -> Rows:
+        metadata = None if self.metadata is None else self.metadata.slice(0, rows)
+        vectors = None if self.vectors is None else {k: v.slice(0, rows) for k, v in self.vectors.items()}
+        return Rows(self.keys[:rows], metadata=metadata, vectors=vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +60,6 @@ class Read:
     collection: str
     vectors: tuple[VectorField, ...] | None
     filter: Any = None
-
-
-class Listing(ABC):
-    """A page under way."""
-
-    @abstractmethod
-    def result(self) -> Rows:
-        """Wait for the page."""
-
-    def cancel(self) -> None:  # noqa: B027
-        """Give the page up; nothing is to be done where pages come at once."""
 
 
 class Backend(ABC):
@@ -111,11 +99,10 @@ class Backend(ABC):
 
     def missing(self, collection: str) -> NotFound:
         """The error for a collection that does not exist; it lists those that do, where the key may list them."""
-        try:
-            there = ", ".join(map(repr, sorted(self.names()))) or "none"
-        except AuthenticationFailed:
-            there = "this key may not list them"
-        return NotFound(f"collection {collection!r} is not in {self.text}", why=f"collections there: {there}")
+        return not_found(collection, self.text, self._each_name())
+
+    def _each_name(self) -> Iterator[str]:
+        yield from self.names()
 
     @abstractmethod
     def info(self, collection: str) -> Any | None:
@@ -142,7 +129,7 @@ class Backend(ABC):
         """Count records exactly."""
 
     @abstractmethod
-    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Listing:
+    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> flight.Pending[Rows]:
         """Ask for the ``limit`` first records from ``offset`` on, itself included, in order of keys."""
 
     @abstractmethod
@@ -332,7 +319,7 @@ class ServerBackend(Backend):
         reply = self.server.call(self.server.points.Count, request, f"counting {read.collection!r}")
         return int(reply.result.count)
 
-    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Listing:
+    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> flight.Pending[Rows]:
         request = self.pb.ScrollPoints(
             collection_name=read.collection,
             filter=read.filter,
@@ -459,24 +446,20 @@ class ServerBackend(Backend):
     # -- writing -------------------------------------------------------------------------------
 
     def upsert(self, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, *, skip: bool) -> None:
-        under_way: deque[Pending] = deque()
         head = packing.upsert_head(name, skip=skip)
-        try:
-            for request in _requests(head, packing.pack_points(batch, collection), rows):
-                if len(under_way) == REQUESTS_IN_FLIGHT:
-                    self._applied(under_way.popleft())
-                under_way.append(self.server.start(self.server.upsert, request, f"writing to {name!r}"))
-            while under_way:
-                self._applied(under_way.popleft())
-        finally:
-            for pending in under_way:
-                pending.cancel()
+        requests = joined(head, packing.pack_points(batch, collection), rows, REQUEST_BYTES)
+        started = (self.server.start(self.server.upsert, request, f"writing to {name!r}") for request in requests)
+        for reply in flight.ahead(started, REQUESTS_IN_FLIGHT):
+            self._check_applied(reply)
 
     def _applied(self, pending: Pending) -> None:
-        """Wait for a write, and see that it was applied and not merely queued."""
-        status = pending.result().result.status
-        if status != self.pb.UpdateStatus.Completed:
-            name = settings.enum_name(self.pb.UpdateStatus.DESCRIPTOR, status)
+        """Wait for a write."""
+        self._check_applied(pending.result())
+
+    def _check_applied(self, reply: Any) -> None:
+        """See that a write was applied and not merely queued."""
+        if reply.result.status != self.pb.UpdateStatus.Completed:
+            name = settings.enum_name(self.pb.UpdateStatus.DESCRIPTOR, reply.result.status)
             raise Unavailable(f"Qdrant at {self.text} took a write and has not applied it: {name}")
 
     def remove(self, collection: str, keys: Sequence[PointKey]) -> None:
@@ -501,7 +484,7 @@ class ServerBackend(Backend):
         return self.server.curl(collection, vector, key)
 
 
-class _ServerListing(Listing):
+class _ServerListing(flight.Pending[Rows]):
     def __init__(self, backend: ServerBackend, read: Read, request: Any, pending: Pending) -> None:
         self._backend, self._read, self._request, self._pending = backend, read, request, pending
 
@@ -523,19 +506,3 @@ def _listed(rows: Rows, response: Any, points: Sequence[Any]) -> Rows:
     if hasattr(response, "next_page_offset") and response.HasField("next_page_offset"):
         rows.next = wire.key_of(response.next_page_offset)
     return rows
-
-
-def _requests(head: bytes, points: Iterator[bytes], rows: int) -> Iterator[bytes]:
-    """Join packed points to requests of at most ``rows`` points and, if more than one, ``REQUEST_BYTES``."""
-    parts, size = [head], 0
-    for point in points:
-        if len(parts) > rows or (size and size + len(point) > REQUEST_BYTES):
-            yield b"".join(parts)
-            parts, size = [head], 0
-        parts.append(point)
-        size += len(point)
-    if size:
-        yield b"".join(parts)
-
-
-__all__ = ["Backend", "Listing", "Read", "Rows", "ServerBackend"]

@@ -9,19 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ...errors import (
-    AlreadyExists,
-    AuthenticationFailed,
-    IntegrityError,
-    NotFound,
-    NotRepresentable,
-    OutOfResources,
-    Throttled,
-    TooLarge,
-    Unavailable,
-    UsageError,
-    VecportError,
-)
+from ...errors import AuthenticationFailed, NotRepresentable, OutOfResources, Unavailable, VecportError
+from ..kit import errors, places
+from ..kit.errors import Rule
 from .wire import PointKey
 
 if TYPE_CHECKING:
@@ -50,16 +40,10 @@ class Server:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.http_port = place.port or HTTP_PORT
-        self.grpc_port = _port(place.option("grpc-port")) or self.http_port + 1
-        self.timeout = seconds(place, "timeout-s", TIMEOUT_SECONDS)
+        self.grpc_port = places.port(place, "grpc-port") or self.http_port + 1
+        self.timeout = places.seconds(place, "timeout-s", TIMEOUT_SECONDS)
         self._key = place.option("api-key") or None
-        if self._key and not place.tls and not place.loopback:
-            raise UsageError(
-                f"an API key would travel to {place.host} without TLS",
-                why="anybody on the way could read it",
-                safe="nothing was sent",
-                next=f"write the address as qdrant+https://{place.host}:{self.http_port}",
-            )
+        places.check_key_travels_safely(place)
         self.version = ""
         self._channel: Any = None
         self._connect()
@@ -86,7 +70,6 @@ class Server:
 
         pb = self.pb
         self.close()
-        host = f"[{self.place.host}]" if ":" in self.place.host else self.place.host
         options: list[tuple[str, Any]] = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),
@@ -94,7 +77,7 @@ class Server:
         ]
         if self.place.loopback:
             options.append(("grpc.enable_http_proxy", 0))
-        target = f"{host}:{self.grpc_port}"
+        target = f"{places.bracketed(self.place.host)}:{self.grpc_port}"
         if self.place.tls:
             channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         else:
@@ -159,21 +142,9 @@ class Server:
         Returns:
             The error to raise. ``Throttled`` carries the seconds that the server names.
         """
-        code, text = error.code().name, str(error.details() or "")
-        trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
-        what = f"Qdrant at {self.place.text}: {doing} failed"
-        if code == "RESOURCE_EXHAUSTED" and STORAGE_MARK in trailing:
-            return OutOfResources(what, why=text, safe="what was acknowledged is stored")
-        if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return AuthenticationFailed(what, why=text, next=KEY_HELP)
-        why = f"{code}: {text}"
-        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and _TOO_LARGE.search(text):
-            return TooLarge(what, why=why, next="choose fewer records in a request: --batch-size")
-        if code == "RESOURCE_EXHAUSTED":
-            named = str(trailing.get("retry-after", ""))
-            return Throttled(what, why=why, retry_after_s=float(named) if named.isdigit() else None)
-        kind = _ERRORS.get(code, Unavailable)
-        return kind(what, why=why, next=self._hint(code) if kind is Unavailable else "")
+        found = errors.made(errors.of_grpc(error), f"Qdrant at {self.place.text}: {doing}", _RULES)
+        found.next = found.next or self._hint(error.code().name)
+        return found
 
     def _hint(self, code: str) -> str:
         if self.version or code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
@@ -186,8 +157,7 @@ class Server:
     @property
     def rest(self) -> str:
         """The address of the REST interface, without a slash at its end."""
-        host = f"[{self.place.host}]" if ":" in self.place.host else self.place.host
-        base = f"{'https' if self.place.tls else 'http'}://{host}:{self.http_port}"
+        base = f"{'https' if self.place.tls else 'http'}://{places.bracketed(self.place.host)}:{self.http_port}"
         prefix = (self.place.option("prefix") or self.place.path).strip("/")
         return f"{base}/{prefix}" if prefix else base
 
@@ -235,15 +205,11 @@ class Server:
         return {_rest_key(record["id"]): record["payload"] or {} for record in records}
 
 
-#: What tonic and gRPC's own libraries say of a message above a limit.
-_TOO_LARGE: Final = re.compile(r"(?i)message (length )?(is )?(too large|larger than max)")
-_ERRORS: Final[dict[str, type[VecportError]]] = {
-    "NOT_FOUND": NotFound,
-    "ALREADY_EXISTS": AlreadyExists,
-    "INVALID_ARGUMENT": NotRepresentable,
-    "OUT_OF_RANGE": NotRepresentable,
-    "DATA_LOSS": IntegrityError,
-}
+_RULES: Final = (
+    Rule(OutOfResources, safe="what was acknowledged is stored", codes=("RESOURCE_EXHAUSTED",), marks=(STORAGE_MARK,)),
+    Rule(AuthenticationFailed, next=KEY_HELP, codes=("UNAUTHENTICATED", "PERMISSION_DENIED")),
+    *errors.GRPC,
+)
 
 
 class Pending:
@@ -277,25 +243,3 @@ def _rest_key(value: Any) -> PointKey:
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
-
-
-def _port(text: str | None) -> int | None:
-    if not text:
-        return None
-    if text.isdigit() and 0 < int(text) < 65536:
-        return int(text)
-    raise UsageError(f"option grpc-port={text!r} is no port", next="a number from 1 to 65535")
-
-
-def seconds(place: Place, option: str, default: float) -> float:
-    """An option that is a time; raises ``UsageError`` for what is none."""
-    text = place.option(option)
-    if not text:
-        return default
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < 1e6:
-        raise UsageError(f"option {option}={text!r} is no time", next="a number of seconds above 0")
-    return found

@@ -1,33 +1,29 @@
 """``--on-conflict fail``: records are added, none is replaced, and one that is there with other content is an error.
 
-Qdrant has no write that fails on a point that is there, but one that leaves it alone (``insert_only``). So a page is
-compared with what is there, what is new is written in that way, and read again: whatever another writer did between
-the two is found, and was not overwritten.
+Qdrant has no write that fails on a point that is there, but one that leaves it alone (``insert_only``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ...errors import AlreadyExists, UsageError
+from ...errors import UsageError
 from ...model.batch import make_page
 from ...model.collection import Collection
 from ...model.compare import Judge
 from ..contract import TargetPlan
-from . import packing, schema
+from ..kit.inserts import insert_only
+from . import packing, schema, wire
 from .backend import REQUEST_BYTES, Backend, Read
 
 #: Ids that are looked up in one request.
 KEY_ROWS: Final = 10_000
 Mask = npt.NDArray[np.bool_]
-_CHOICE: Final = "--on-conflict fail was chosen"
-_NEXT: Final = "keep what is there: --on-conflict skip; or take the dump's: --on-conflict replace"
 
 
 def check_readable(plan: TargetPlan, info: Any, backend: Backend) -> None:
@@ -66,44 +62,22 @@ def insert(backend: Backend, name: str, collection: Collection, batch: pa.Record
     Raises:
         AlreadyExists: a record is there with other content.
     """
-    there = _existing(backend, name, batch)
-    _compare(backend, name, collection, batch.filter(there), rows, "nothing of its row group was written")
-    new = batch.filter(pc.invert(there))
-    if new.num_rows:
-        backend.upsert(name, collection, new, rows, skip=True)
-        safe = "it was written meanwhile and is kept; others of its row group may have been written"
-        _compare(backend, name, collection, new, rows, safe)
 
+    def existing(ids: Sequence[str]) -> list[str]:
+        keys = [key for key in map(wire.parse_key, ids) if key is not None]
+        chunks = (keys[start : start + KEY_ROWS] for start in range(0, len(keys), KEY_ROWS))
+        return [str(key) for chunk in chunks for key in backend.get(Read(name, None), chunk).keys]
 
-def _existing(backend: Backend, name: str, batch: pa.RecordBatch) -> pa.Array[Any]:
-    """Which records of a page have an id that is there, (n,) bool."""
-    keys, read, found = packing.checked_keys(batch), Read(name, None), list[str]()
-    for start in range(0, len(keys), KEY_ROWS):
-        found += map(str, backend.get(read, keys[start : start + KEY_ROWS]).keys)
-    return pc.is_in(batch.column("id"), value_set=pa.array(found, pa.string()))
-
-
-def _compare(backend: Backend, name: str, collection: Collection, batch: pa.RecordBatch, rows: int, safe: str) -> None:
-    """Raise for the first record that is there with other content; one that is gone is none."""
-    for ours in _pieces(batch, rows):
+    def fetch(ours: pa.RecordBatch) -> pa.RecordBatch:
         found = backend.get(Read(name, collection.vectors), packing.checked_keys(ours))
-        there_ids = list(map(str, found.keys))
-        theirs = make_page(collection, ids=there_ids, metadata=found.metadata, vectors=found.vectors)
-        ours = ours.take(pc.index_in(theirs.column("id"), value_set=ours.column("id")))
-        other = np.flatnonzero(~same_content(ours, theirs, collection))
-        if len(other):
-            raise AlreadyExists(
-                f"record {there_ids[int(other[0])]!r} is in collection {name!r} already, with other content",
-                _CHOICE, safe, _NEXT,
-            )  # fmt: skip
+        return make_page(collection, ids=list(map(str, found.keys)), metadata=found.metadata, vectors=found.vectors)
 
-
-def _pieces(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    """Cut a page, so that what is read of it at once is about as large as a request."""
-    each = max(1, batch.nbytes // max(1, batch.num_rows))
-    step = max(1, min(rows, REQUEST_BYTES // each))
-    for start in range(0, batch.num_rows, step):
-        yield batch.slice(start, step)
+    insert_only(
+        batch, name, existing=existing, fetch=fetch,
+        write=lambda new: backend.upsert(name, collection, new, rows, skip=True),
+        same=lambda ours, theirs: same_content(ours, theirs, collection),
+        rows=rows, most_bytes=REQUEST_BYTES,
+    )  # fmt: skip
 
 
 def same_content(ours: pa.RecordBatch, theirs: pa.RecordBatch, collection: Collection) -> Mask:

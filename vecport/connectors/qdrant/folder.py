@@ -12,7 +12,6 @@ import json
 import pickle
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -31,8 +30,12 @@ from ...model.collection import Collection, VectorField
 from .. import access
 from ..address import Place
 from ..contract import Permission, TargetPlan
+from ..kit import folders, passports
+from ..kit.flight import Pending, Ready
+from ..kit.folders import FolderCopy
 from . import packing, schema, settings
-from .backend import Backend, Listing, Read, Rows
+from .backend import Backend, Read, Rows
+from .settings import TITLE
 from .wire import PointKey
 
 META: Final = "meta.json"
@@ -88,7 +91,7 @@ class FolderBackend(Backend):
         self.pb, self.text, self._write = pb, place.text, write
         self.version = f"local mode of qdrant-client {version('qdrant-client')}"
         self._folder = Path(place.path)
-        self._copy: Path | None = None
+        self._copy: FolderCopy | None = None
         self._client: Any = None
         if not write:
             self.remarks = ("the folder was copied, and the copy read",)
@@ -108,7 +111,7 @@ class FolderBackend(Backend):
                 self._copy = _copied(self._folder)
             for permission in self.may_write("") if self._write else ():
                 access.require(permission)
-            path = self._copy or self._folder
+            path = self._copy.path if self._copy else self._folder
             _check_pickles(path)
             try:
                 self._client = QdrantClient(path=str(path))
@@ -130,7 +133,7 @@ class FolderBackend(Backend):
             client.close()
         copy, self._copy = self._copy, None
         if copy is not None:
-            shutil.rmtree(copy, ignore_errors=True)
+            copy.release()
 
     # -- collections ---------------------------------------------------------------------------
 
@@ -171,7 +174,7 @@ class FolderBackend(Backend):
             collection.name,
             vectors_config=dense[""] if set(dense) == {""} else dense,
             sparse_vectors_config=sparse or None,
-            metadata={settings.PASSPORT_KEY: settings.passport_text(plan.passport)},
+            metadata={settings.PASSPORT_KEY: passports.text_of(plan.passport)},
         )
 
     def drop(self, collection: str) -> None:
@@ -200,7 +203,7 @@ class FolderBackend(Backend):
     def count(self, read: Read) -> int:
         return int(self._open().count(read.collection, count_filter=read.filter, exact=True).count)
 
-    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Listing:
+    def scroll(self, read: Read, offset: PointKey | None, limit: int) -> Pending[Rows]:
         wanted = read.vectors is not None
         records, following = self._open().scroll(
             read.collection, read.filter, limit, offset=offset, with_payload=wanted, with_vectors=wanted
@@ -208,7 +211,7 @@ class FolderBackend(Backend):
         rows = _rows(read, records)
         rows.last = rows.keys[-1] if rows.keys else None
         rows.next = following
-        return _Done(rows)
+        return Ready(rows)
 
     def get(self, read: Read, keys: Sequence[PointKey]) -> Rows:
         wanted = read.vectors is not None
@@ -255,14 +258,6 @@ class FolderBackend(Backend):
         using = f", using={vector!r}" if vector else ""
         call = f"QdrantClient(path={str(self._folder)!r}).query_points({collection!r}, query={key!r}{using}, limit=10)"
         return f'python -c "from qdrant_client import QdrantClient; print({call})"'
-
-
-class _Done(Listing):
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def result(self) -> Rows:
-        return self._rows
 
 
 def _rows(read: Read, records: Sequence[Any]) -> Rows:
@@ -331,23 +326,25 @@ def _sparse_column(
 # ---- copying ----
 
 
-def _copied(folder: Path) -> Path:
+def _copied(folder: Path) -> FolderCopy:
     """A private copy of a folder; the folder itself is only read.
 
     Raises:
         Locked: a client has the folder open, so that a copy could be of no one moment.
     """
-    copy = Path(tempfile.mkdtemp(prefix="vecport-qdrant-"))
-    try:
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    def copy(destination: Path) -> float:
         with _unused(folder):
-            shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
-            # The client writes into what it opens, and the folder itself may be for reading only.
-            for path in (copy, *copy.rglob("*")):
-                path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
-    except BaseException:
-        shutil.rmtree(copy, ignore_errors=True)
-        raise
-    return copy
+            shutil.copytree(folder, destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+        # The client writes into what it opens, and the folder itself may be for reading only.
+        for path in (destination, *destination.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
+        return 0.0
+
+    return folders.take_copy(folder, TITLE, size, copy)
 
 
 @contextmanager

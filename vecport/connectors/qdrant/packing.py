@@ -16,6 +16,7 @@ import pyarrow as pa
 from ...errors import NotRepresentable
 from ...model.batch import check_lengths, dense_matrix
 from ...model.collection import Collection, VectorField
+from ..kit.checks import refused_vector
 from . import wire
 from .proto import block, size, varints_of
 from .vectors import row_header
@@ -57,8 +58,8 @@ def pack_points(batch: pa.RecordBatch, collection: Collection) -> Iterator[bytes
         collection: its schema.
 
     Raises:
-        NotRepresentable: an id that is none of Qdrant's, a namespace, a document, a vector that Qdrant would refuse
-            or change, or a metadata value that it does not hold exactly.
+        NotRepresentable: an id that is none of Qdrant's, a vector that Qdrant would refuse or change, or a metadata
+            value that it does not hold exactly.
     """
     keys = checked_keys(batch)
     vectors = _packed_vectors(batch, collection)
@@ -68,20 +69,12 @@ def pack_points(batch: pa.RecordBatch, collection: Collection) -> Iterator[bytes
 
 
 def checked_keys(batch: pa.RecordBatch) -> list[PointKey]:
-    """The keys of a page.
-
-    Raises:
-        NotRepresentable: an id that is none of Qdrant's, a namespace or a document.
-    """
+    """The keys of a page; raises ``NotRepresentable`` for an id that is none of Qdrant's."""
     texts = texts_of(batch, "id")
     parsed = [wire.parse_key(text) for text in texts]
     for text, key in zip(texts, parsed, strict=True):
         if key is None:
             raise NotRepresentable(f"id {text!r}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs")
-    if any(batch.column("namespace").to_pylist()):
-        raise NotRepresentable("a namespace", why="Qdrant has no namespaces")
-    if batch.column("document").null_count != len(batch):
-        raise NotRepresentable("a document", why="Qdrant has no place for documents beside the payload")
     return [key for key in parsed if key is not None]
 
 
@@ -251,9 +244,4 @@ def _check_rows(rows: Floats, field: VectorField, owners: npt.NDArray[np.int64],
 def _refuse(owners: npt.NDArray[np.int64], field: VectorField, ids: list[str], why: str) -> None:
     """Refuse the first of these records, when there is one."""
     if len(owners):
-        of = f" {field.name!r}" if field.name else ""
-        raise NotRepresentable(
-            f"record {ids[int(owners[0])]}: its vector{of} cannot be stored",
-            why=why,
-            safe="this row group was not sent",
-        )
+        raise refused_vector(ids[int(owners[0])], field, why)

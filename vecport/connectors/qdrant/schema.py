@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import NotRepresentable, UsageError
+from ...model.capabilities import MetadataRules, TargetCapabilities
 from ...model.collection import Bound, Collection, VectorField
+from .. import checks
 from ..contract import Json, TargetPlan
-from . import settings
-from .settings import LOAD_KEY, PASSPORT_KEY, passport_text, vector_params
+from ..kit import passports
+from ..kit.floats import survives_serde_json
+from . import settings, wire
+from .settings import LOAD_KEY, PASSPORT_KEY, TITLE, vector_params
 
 ID_KIND: Final = "int|uuid"
 ID_KINDS: Final = frozenset({"int", "uuid", ID_KIND})
@@ -129,11 +133,7 @@ def _quantization(info: Any, vector: Any) -> str:
 
 def read_passport(info: Any) -> tuple[Mapping[str, Json] | None, str]:
     """The passport in a collection's metadata, and a note when something stands there that cannot be read."""
-    try:
-        return settings.read_own(info, PASSPORT_KEY), ""
-    except ValueError:
-        note = f"the collection's metadata key {PASSPORT_KEY!r} holds no passport that can be read; it is left out"
-        return None, note
+    return passports.read(settings.own_text(info, PASSPORT_KEY), f"the collection's metadata key {PASSPORT_KEY!r}")
 
 
 def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str]:
@@ -217,41 +217,59 @@ def parse_where(text: str | None, pb_filter: bool = True) -> Any:
 # ---- writing ----
 
 
-def check_plan(plan: TargetPlan) -> Collection:
-    """The collection of a plan, checked against what a server takes.
+_DTYPES: Final = frozenset(STORED_AS)
+_METADATA: Final = MetadataRules(
+    exact=frozenset(
+        {
+            "null", "boolean", "integer", "integer64", "number", "number_negative_zero", "string", "string_nul",
+            "list_empty", "list_string", "list_integer", "list_number", "list_boolean", "list_mixed", "object",
+        }
+    ),
+    survives=survives_serde_json,
+)  # fmt: skip
+#: What a server holds.
+CAPABILITIES: Final = TargetCapabilities(
+    id_kinds=ID_KINDS,
+    id_text=False,
+    id_int_min=0,
+    id_int_max=wire.MAX_INT_KEY,
+    vectors=256,
+    unnamed_vector=True,
+    named_kinds=frozenset({"sparse"}),
+    kinds={"dense": _DTYPES, "sparse": frozenset({"float32"}), "multi": _DTYPES},
+    metrics=frozenset(DISTANCES),
+    kind_metrics={"sparse": frozenset({SPARSE_METRIC})},
+    metric_required=True,
+    max_dim=MAX_DIM,
+    null_vectors=True,
+    nonfinite_vectors=False,
+    bounds={"cosine": BOUND},
+    dtype_bounds={"float16": {"cosine": HALF_BOUND}, "uint8": {}},
+    native_document=False,
+    native_namespace=False,
+    metadata=_METADATA,
+    passport=True,
+    ack="upsert",
+    concurrency="processes",
+    if_exists=frozenset({"create", "append", "replace"}),
+    on_conflict=frozenset({"replace", "skip", "fail"}),
+    write_rows=1_000,
+)
+
+
+def check_plan(plan: TargetPlan, capabilities: TargetCapabilities = CAPABILITIES) -> Collection:
+    """The collection of a plan, checked against what a place takes.
 
     Raises:
         NotRepresentable: a name, kind, dtype, dimension or metric that Qdrant does not have.
+        UsageError: ``if_exists`` or ``on_conflict`` is not offered.
     """
-    collection = plan.collection
-    if collection.id_kind not in ID_KINDS:
-        raise NotRepresentable(
-            f"ids of kind {collection.id_kind}", why="Qdrant holds integers from 0 to 2^64-1 and UUIDs"
-        )
-    check_name("collection", collection.name, len(collection.name), 255)
-    for field in collection.vectors:
-        _check_vector(field)
-    return collection
-
-
-def _check_vector(field: VectorField) -> None:
-    what = f"vector {field.name!r}"
-    if field.name:
-        check_name("vector", field.name, len(field.name.encode()), 200)
-    if field.kind == "sparse":
-        if not field.name:
-            raise NotRepresentable("a sparse vector without a name", why="in Qdrant only a dense one can be without")
-        if field.dtype != "float32":
-            raise NotRepresentable(f"{what} is sparse and of {field.dtype}", why="Qdrant's are of float32")
-        if field.metric != SPARSE_METRIC:
-            raise NotRepresentable(f"{what}: metric {field.metric!r}", why="sparse vectors have dot alone in Qdrant")
-        return
-    if field.kind not in ("dense", "multi") or field.dtype not in STORED_AS:
-        raise NotRepresentable(f"{what} of kind {field.kind} and type {field.dtype}", why="Qdrant has no such vectors")
-    if not 1 <= (field.dim or 0) <= MAX_DIM:
-        raise NotRepresentable(f"{what} has {field.dim} dimensions", why=f"Qdrant takes 1 to {MAX_DIM}")
-    if field.metric not in DISTANCES:
-        raise NotRepresentable(f"{what}: metric {field.metric!r}", why=f"Qdrant has {', '.join(DISTANCES)}")
+    checks.check_plan(plan, capabilities, TITLE)
+    check_name("collection", plan.collection.name, len(plan.collection.name), 255)
+    for field in plan.collection.vectors:
+        if field.name:
+            check_name("vector", field.name, len(field.name.encode()), 200)
+    return plan.collection
 
 
 def check_name(what: str, name: str, size: int, limit: int) -> None:
@@ -283,7 +301,7 @@ def create_request(plan: TargetPlan, pb: Any) -> Any:
             request.vectors_config.params_map.map[name].CopyFrom(params)
     for name, params in sparse.items():
         request.sparse_vectors_config.map[name].CopyFrom(params)
-    request.metadata[PASSPORT_KEY].string_value = passport_text(plan.passport)
+    request.metadata[PASSPORT_KEY].string_value = passports.text_of(plan.passport)
     request.metadata[LOAD_KEY].string_value = settings.created_text(plan.import_id)
     return request
 
@@ -300,7 +318,7 @@ def _vector_params(field: VectorField, pb: Any) -> Any:
 def holds_passport(info: Any, passport: Mapping[str, Json]) -> bool:
     """Whether this very passport stands in a collection's metadata."""
     stored = info.config.metadata
-    return PASSPORT_KEY in stored and stored[PASSPORT_KEY].string_value == passport_text(passport)
+    return PASSPORT_KEY in stored and stored[PASSPORT_KEY].string_value == passports.text_of(passport)
 
 
 def check_fit(plan: TargetPlan, info: Any, pb: Any, *, datatypes: bool = True) -> None:

@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ...errors import NotRepresentable, UsageError
 from ..contract import Json, TargetPlan
+from ..kit import passports
+from ..kit import settings as kit
+from ..kit.settings import Setting
 from . import wire
 
+TITLE: Final = "Qdrant"
 #: Keys of a collection's metadata that are vecport's own.
-PASSPORT_KEY: Final = "vecport"
+PASSPORT_KEY: Final = passports.KEY
 LOAD_KEY: Final = "vecport_load"
 OWN_KEYS: Final = frozenset({PASSPORT_KEY, LOAD_KEY})
 
@@ -156,12 +159,7 @@ def _object(data: Json, where: str) -> Mapping[str, Json]:
 
 
 def _refuse(where: str, value: Json) -> Any:
-    raise NotRepresentable(
-        f"setting {where} of the dump is {ascii(value)[:60]}",
-        why="no Qdrant collection has such a setting",
-        safe="nothing was written",
-        next="--set native=ignore creates the collection with the server's own settings",
-    )
+    raise kit.refused(TITLE, where, value, "no Qdrant collection has such a setting")
 
 
 def enum_name(enum: Any, number: int) -> str:
@@ -232,7 +230,7 @@ def _index(index: Any) -> dict[str, Json]:
 
 def kept(plan: TargetPlan) -> Mapping[str, Json]:
     """The settings of a plan's dump, none when the user does not want them."""
-    return {} if plan.settings.get("native") == "ignore" else plan.native
+    return kit.wanted(plan.native, plan.settings)
 
 
 def apply(request: Any, plan: TargetPlan, vectors: Mapping[str, Any], sparse: Mapping[str, Any]) -> None:
@@ -354,62 +352,38 @@ def wanted_aliases(plan: TargetPlan) -> list[str]:
 
 # ---- the user's choices ----
 
-_COUNT = (1, 1 << 31)
-#: ``--set`` keys: the path of the field in ``CreateCollection`` or in every dense vector's parameters, and its range
-#: or None for a yes or no.
-SETTINGS: Final[dict[str, tuple[str, tuple[int, int] | None]]] = {
-    "hnsw_ef_construct": ("hnsw_config.ef_construct", (4, 1 << 31)),
-    "hnsw_full_scan_threshold": ("hnsw_config.full_scan_threshold", _MANY),
-    "hnsw_m": ("hnsw_config.m", _MANY),
-    "hnsw_on_disk": ("hnsw_config.on_disk", None),
-    "indexing_threshold": ("optimizers_config.indexing_threshold", _MANY),
-    "on_disk": ("vectors_config.on_disk", None),
-    "on_disk_payload": ("on_disk_payload", None),
-    "replication_factor": ("replication_factor", _COUNT),
-    "shard_number": ("shard_number", _COUNT),
-    "write_consistency_factor": ("write_consistency_factor", _COUNT),
-}
-_NATIVE = ("keep", "ignore")
+
+def _number(name: str, path: str, low: int, help: str) -> Setting:
+    return Setting(name, help, low=low, path=path)
 
 
-def parse_settings(settings: Mapping[str, str]) -> dict[str, int | bool]:
-    """Check and type the user's ``--set`` choices of what is created.
-
-    ``metric`` is the mapping's, and ``native=ignore`` says that a dump's settings are left out.
-
-    Raises:
-        UsageError: an unknown key (the known ones are listed), or a value of the wrong kind.
-    """
-    out: dict[str, int | bool] = {}
-    for key, text in settings.items():
-        if key == "metric" or key.startswith("metric."):
-            continue
-        if key == "native":
-            if text not in _NATIVE:
-                raise UsageError(f"--set native={text}: not a choice it has", next=f"one of: {', '.join(_NATIVE)}")
-            continue
-        if key not in SETTINGS:
-            known = ", ".join(sorted([*SETTINGS, "native"]))
-            raise UsageError(f"--set {key}: Qdrant has no such setting", next=f"one of: {known}")
-        out[key] = _parsed(key, text)
-    return out
+#: The path is that of the field in ``CreateCollection``, or in every dense vector's parameters.
+SETTINGS: Final = (
+    _number("hnsw_ef_construct", "hnsw_config.ef_construct", 4, "Candidates looked at when a vector is indexed."),
+    _number("hnsw_full_scan_threshold", "hnsw_config.full_scan_threshold", 0,
+            "Kilobytes of vectors below which a search looks at all of them."),
+    _number("hnsw_m", "hnsw_config.m", 0, "Links of each vector in the index; 0 builds none."),
+    Setting("hnsw_on_disk", "Whether the index is on disk.", "flag", path="hnsw_config.on_disk"),
+    _number("indexing_threshold", "optimizers_config.indexing_threshold", 0,
+            "Kilobytes of vectors above which a segment is indexed; 0 for never."),
+    Setting("on_disk", "Whether dense vectors are on disk.", "flag", path="vectors_config.on_disk"),
+    Setting("on_disk_payload", "Whether payloads are on disk.", "flag", path="on_disk_payload"),
+    _number("replication_factor", "replication_factor", 1, "Copies of each shard in a cluster."),
+    _number("shard_number", "shard_number", 1, "Shards of the collection."),
+    _number("write_consistency_factor", "write_consistency_factor", 1, "Copies that have to confirm a write."),
+    kit.NATIVE,
+)  # fmt: skip
 
 
-def _parsed(key: str, text: str) -> int | bool:
-    bounds = SETTINGS[key][1]
-    if bounds is None:
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"--set {key}={text}: not a yes or no", next="true or false")
-        return text.lower() == "true"
-    if text.isdecimal() and bounds[0] <= int(text) <= bounds[1]:
-        return int(text)
-    raise UsageError(f"--set {key}={text}: not a number it takes", next=f"from {bounds[0]} to {bounds[1]:,}")
+def parse_settings(settings: Mapping[str, str]) -> dict[str, kit.Value]:
+    """Check and type the user's ``--set`` choices of what is created; see ``kit.settings.parse``."""
+    return kit.parse(settings, SETTINGS, TITLE)
 
 
-def _choose(request: Any, vectors: Mapping[str, Any], chosen: Mapping[str, int | bool]) -> None:
+def _choose(request: Any, vectors: Mapping[str, Any], chosen: Mapping[str, kit.Value]) -> None:
     """Put the user's choices into a ``CreateCollection`` message and into its dense vectors' parameters."""
-    for key, value in chosen.items():
-        *parents, last = SETTINGS[key][0].split(".")
+    for path, value in kit.by_path(chosen, SETTINGS).items():
+        *parents, last = path.split(".")
         if parents == ["vectors_config"]:
             for params in vectors.values():
                 params.ClearField("memory")
@@ -422,7 +396,7 @@ def _choose(request: Any, vectors: Mapping[str, Any], chosen: Mapping[str, int |
                 params.hnsw_config.ClearField(last)
 
 
-def _set(message: Any, parents: list[str], last: str, value: int | bool) -> None:
+def _set(message: Any, parents: list[str], last: str, value: kit.Value) -> None:
     for parent in parents:
         message = getattr(message, parent)
     # ``memory`` goes before the older ``on_disk`` where both are set.
@@ -441,9 +415,9 @@ def created_text(import_id: str) -> str:
     return json.dumps({"created": True, "import_id": import_id, "optimizers": {}}, sort_keys=True)
 
 
-def passport_text(passport: Mapping[str, Json]) -> str:
-    """A passport as the text that is stored in the collection's metadata."""
-    return json.dumps(passport, sort_keys=True, ensure_ascii=False)
+def own_text(info: Any, key: str) -> str | None:
+    """A text that vecport has stored in a collection's metadata, None where nothing stands."""
+    return info.config.metadata[key].string_value if key in info.config.metadata else None
 
 
 def read_own(info: Any, key: str) -> Mapping[str, Json] | None:
@@ -452,9 +426,4 @@ def read_own(info: Any, key: str) -> Mapping[str, Json] | None:
     Raises:
         ValueError: something else stands there.
     """
-    if key not in info.config.metadata:
-        return None
-    found = json.loads(info.config.metadata[key].string_value)
-    if not isinstance(found, dict):
-        raise ValueError("no JSON object")
-    return found
+    return passports.of_text(own_text(info, key))

@@ -16,6 +16,8 @@ from uuid import UUID
 
 from ...errors import NotRepresentable
 from ...model import canonical
+from ..kit.floats import survives_serde_json
+from ..kit.ranges import Order
 from .proto import block, size, varint
 
 PointKey = int | str
@@ -52,25 +54,29 @@ def parse_key(text: str) -> PointKey | None:
     return text if _UUID.match(text) else None
 
 
-def after(key: PointKey) -> PointKey | None:
-    """The first key behind ``key`` in Qdrant's order (integers, then UUIDs by value); None behind the last one."""
-    if isinstance(key, int):
-        return key + 1 if key < MAX_INT_KEY else FIRST_UUID
-    return None if key == MAX_UUID else str(UUID(int=UUID(key).int + 1))
+class KeyOrder(Order[PointKey]):
+    """Qdrant's order of ids: integers, then UUIDs by value."""
+
+    def parse(self, text: str) -> PointKey | None:
+        return parse_key(text)
+
+    def rank(self, key: PointKey) -> tuple[int, int, str]:
+        return (0, key, "") if isinstance(key, int) else (1, 0, key)
+
+    def after(self, key: PointKey) -> PointKey | None:
+        if isinstance(key, int):
+            return key + 1 if key < MAX_INT_KEY else FIRST_UUID
+        return None if key == MAX_UUID else str(UUID(int=UUID(key).int + 1))
+
+    def rising(self, keys: Sequence[PointKey]) -> bool:
+        # Most pages hold one kind, which compares without a rank for each key.
+        try:
+            return all(map(lt, keys, keys[1:]))
+        except TypeError:
+            return super().rising(keys)
 
 
-def order(key: PointKey) -> tuple[int, int, str]:
-    """A sort key for Qdrant's order of ids."""
-    return (0, key, "") if isinstance(key, int) else (1, 0, key)
-
-
-def rising(keys: Sequence[PointKey]) -> bool:
-    """Whether keys rise strictly in Qdrant's order."""
-    try:
-        return all(map(lt, keys, keys[1:]))
-    except TypeError:
-        ranks = [order(key) for key in keys]
-        return all(map(lt, ranks, ranks[1:]))
+ORDER: Final = KeyOrder()
 
 
 # ---- reading: payloads ----
@@ -143,31 +149,6 @@ def as_shown_by_grpc(value: Any) -> Any:
     return float(value) if isinstance(value, int) and value > INT64_MAX else value
 
 
-# ---- writing: numbers ----
-
-
-def survives(value: float) -> bool:
-    """Whether Qdrant gives back a finite double of a payload as it was given.
-
-    Payloads are stored as JSON text, which the server reads without exact rounding (serde_json without its feature
-    ``float_roundtrip``): digits as an integer, then one multiplication or division by a power of ten. One in ten
-    doubles of 16 or 17 digits comes back one unit in the last place off, and so do whole numbers near 2^53, whose
-    text ends in ``.0``. This repeats that computation.
-    """
-    text = repr(value)
-    if len(text) <= 16 and "e" not in text:
-        return True
-    mantissa, _, exponent = text.lstrip("-").partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    result = float(int(whole + fraction))
-    power = int(exponent or 0) - len(fraction)
-    while power < -308:
-        result /= 1e308
-        power += 308
-    result = result * float(f"1e{power}") if power >= 0 else result / float(f"1e{-power}")
-    return result == abs(value)
-
-
 # ---- writing: payloads ----
 
 
@@ -187,7 +168,7 @@ def _pack_value(value: Any, room: int) -> bytes:
     if kind is float:
         if not isfinite(value):
             raise NotRepresentable(f"{value} is no JSON number")
-        if not survives(value):
+        if not survives_serde_json(value):
             raise NotRepresentable(
                 f"the number {value!r} would be stored as another one",
                 why="Qdrant reads stored numbers of more than 15 digits without exact rounding",

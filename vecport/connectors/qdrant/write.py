@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,32 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...errors import AlreadyExists, Incomplete, IntegrityError, NotRepresentable, Unavailable, UsageError, VecportError
-from ...model.batch import page_schema
-from ...model.capabilities import MetadataRules, TargetCapabilities
-from ..checks import check_default, sole_ids
+from ...errors import AlreadyExists, Incomplete, NotRepresentable, Unavailable, UsageError, VecportError
+from ...model.capabilities import TargetCapabilities
+from ..checks import check_batch, check_default, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..kit import passports, waiting
+from ..kit.checks import check_keys
 from ..kit.lifecycle import Decision, settle
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
+from .read import describe
 from .settings import PASSPORT_KEY
-from .source import describe
 
 DELETE_ROWS: Final = 10_000
 #: How long ``finish`` waits for optimizers that show no progress; the index goes on being built behind that.
 SETTLE_SECONDS: Final = 600.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
-
-DTYPES: Final = frozenset(schema.STORED_AS)
-METADATA: Final = MetadataRules(
-    exact=frozenset(
-        {
-            "null", "boolean", "integer", "integer64", "number", "number_negative_zero", "string", "string_nul",
-            "list_empty", "list_string", "list_integer", "list_number", "list_boolean", "list_mixed", "object",
-        }
-    ),
-    survives=wire.survives,
-)  # fmt: skip
 
 
 class QdrantTarget(Target):
@@ -49,39 +36,13 @@ class QdrantTarget(Target):
         settle_seconds: how long ``finish`` waits for optimizers that show no progress.
     """
 
-    capabilities: TargetCapabilities = TargetCapabilities(
-        id_kinds=schema.ID_KINDS,
-        id_text=False,
-        id_int_min=0,
-        id_int_max=wire.MAX_INT_KEY,
-        vectors=256,
-        unnamed_vector=True,
-        named_kinds=frozenset({"sparse"}),
-        kinds={"dense": DTYPES, "sparse": frozenset({"float32"}), "multi": DTYPES},
-        metrics=frozenset(schema.DISTANCES),
-        kind_metrics={"sparse": frozenset({schema.SPARSE_METRIC})},
-        metric_required=True,
-        max_dim=schema.MAX_DIM,
-        null_vectors=True,
-        nonfinite_vectors=False,
-        bounds={"cosine": schema.BOUND},
-        dtype_bounds={"float16": {"cosine": schema.HALF_BOUND}, "uint8": {}},
-        native_document=False,
-        native_namespace=False,
-        metadata=METADATA,
-        passport=True,
-        ack="upsert",
-        concurrency="processes",
-        if_exists=frozenset({"create", "append", "replace"}),
-        on_conflict=frozenset({"replace", "skip", "fail"}),
-        write_rows=1_000,
-    )
+    capabilities: TargetCapabilities = schema.CAPABILITIES
 
     def __init__(self, backend: Backend, collection: str, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
         self._plan: TargetPlan | None = None
         self._batch_limit: int | None = None
-        self._loading = False
+        self._loading = self._nudged = False
 
     # -- the collection ------------------------------------------------------------------------
 
@@ -95,8 +56,6 @@ class QdrantTarget(Target):
         return self._backend.may_write(self._name)
 
     def prepare(self, plan: TargetPlan) -> None:
-        if plan.if_exists not in self.capabilities.if_exists:
-            raise UsageError(f"if-exists {plan.if_exists!r}", next="one of: append, create, replace")
         self._check(plan)
         info = self._backend.info(self._name)
         aliases: list[str] = []
@@ -112,16 +71,13 @@ class QdrantTarget(Target):
             schema.check_fit(plan, info, self._backend.pb, datatypes=self._backend.datatypes)
             if plan.on_conflict == "fail":
                 conflicts.check_readable(plan, info, self._backend)
-            self._backend.set_metadata(self._name, PASSPORT_KEY, settings.passport_text(plan.passport))
+            self._backend.set_metadata(self._name, PASSPORT_KEY, passports.text_of(plan.passport))
         self._loading = load.begin(self._backend, plan, self._info())
         self.attach(plan)
 
     def _decided(self, plan: TargetPlan, info: Any) -> Decision:
         """What becomes of the collection; a server that keeps no metadata cannot say whose it is."""
-        try:
-            passport = settings.read_own(info, PASSPORT_KEY)
-        except ValueError:
-            passport = None
+        passport, _ = schema.read_passport(info)
         found = Description(plan.collection, self.count(), passport)
         ours = None if self._backend.keeps_metadata else plan.resume
 
@@ -144,20 +100,12 @@ class QdrantTarget(Target):
     def _check(self, plan: TargetPlan) -> None:
         """Refuse a plan that cannot be carried out to its end, before anything is created."""
         pb = self._backend.pb
+        schema.check_plan(plan, self.capabilities)
         schema.create_request(plan, pb)
-        for field in plan.collection.vectors:
-            if field.dtype not in self.capabilities.kinds[field.kind]:
-                raise NotRepresentable(
-                    f"vector {field.name!r} of {field.dtype}",
-                    why=f"{self._backend.text} stores {', '.join(sorted(self.capabilities.kinds[field.kind]))} alone",
-                    safe="nothing was written",
-                )
         settings.later_params(plan, pb.CollectionParamsDiff())
         settings.index_requests(plan, (), pb)
         for alias in settings.wanted_aliases(plan):
             schema.check_name("alias", alias, len(alias), 255)
-        if plan.on_conflict not in self.capabilities.on_conflict:
-            raise UsageError(f"on-conflict {plan.on_conflict!r}", next="one of: fail, replace, skip")
         if plan.on_conflict != "replace" and not self._backend.skips:
             raise UsageError(
                 f"--on-conflict {plan.on_conflict}: {self._backend.text} is version {self._backend.version}",
@@ -214,12 +162,9 @@ class QdrantTarget(Target):
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         plan = self._planned()
         collection = plan.collection
-        if not batch.schema.remove_metadata().equals(page_schema(collection)):
-            raise IntegrityError(
-                f"a batch for collection {self._name!r} has the columns {', '.join(batch.schema.names)}",
-                why=f"the plan has {', '.join(page_schema(collection).names)}, each of its own type",
-                safe="nothing of it was written",
-            )
+        where = f"{mark.shard} row group {mark.group}"
+        check_batch(batch, plan, where)
+        check_keys(batch, collection.id_kind, self.capabilities, settings.TITLE, where)
         rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
         if plan.on_conflict == "fail":
             conflicts.insert(self._backend, self._name, collection, batch, rows)
@@ -227,7 +172,7 @@ class QdrantTarget(Target):
             self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
-        texts = sole_ids(keys, "Qdrant")
+        texts = sole_ids(keys, settings.TITLE)
         points = [wire.parse_key(text) for text in texts]
         for text, point in zip(texts, points, strict=True):
             if point is None:
@@ -250,7 +195,7 @@ class QdrantTarget(Target):
             load.restore_indexes(self._backend, plan, info)
         if plan is not None and mine:
             load.end(self._backend, self._name, settings.parse_settings(plan.settings))
-        self._loading = False
+        self._loading = self._nudged = False
         self._settle()
         count = self.count()
         if plan is not None and plan.if_exists != "append" and count < plan.rows:
@@ -263,7 +208,7 @@ class QdrantTarget(Target):
             load.restore_aliases(self._backend, plan)
         if mine:
             load.forget(self._backend, self._name, self._info())
-        self._backend.set_metadata(self._name, PASSPORT_KEY, settings.passport_text(passport))
+        self._backend.set_metadata(self._name, PASSPORT_KEY, passports.text_of(passport))
 
     def _settle(self) -> None:
         """Wait until the optimizers are idle, or have shown no progress for some time and every record is visible.
@@ -272,49 +217,51 @@ class QdrantTarget(Target):
             VecportError: the optimizers have failed.
             Unavailable: records are still hidden behind the optimizers when the time is up.
         """
-        deadline, pause, nudged = time.monotonic() + self._settle_seconds, _FIRST_PAUSE, False
-        progress: tuple[int, ...] = ()
-        while True:
-            info = self._info()
-            status = settings.enum_name(self._backend.pb.CollectionStatus.DESCRIPTOR, info.status)
-            deferred, queued = info.update_queue.deferred_points, info.update_queue.length
-            if status == "Red":
-                raise VecportError(
-                    f"collection {self._name!r}: the optimizers have failed",
-                    why=info.optimizer_status.error,
-                    safe="what was acknowledged is stored",
-                )
-            if status == "Green" and not deferred and not queued:
-                return
-            if status == "Grey" and not nudged:
-                self._backend.nudge(self._name)
-                nudged = True
-            done, total = info.indexed_vectors_count, settings.vector_count(info)
-            self.report.reached(done, total, "vectors", _waits_for(status, deferred, queued))
-            seen = (done, info.segments_count, deferred, queued)
-            if seen != progress:
-                progress, deadline = seen, time.monotonic() + self._settle_seconds
-            if time.monotonic() >= deadline:
-                break
-            threading.Event().wait(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-        if deferred:
+        last = waiting.until(self._look, self.report, self._settle_seconds)
+        if last.ready:
+            return
+        hidden: int = last.found
+        if hidden:
             raise Unavailable(
-                f"collection {self._name!r}: {deferred:,} records are not visible yet",
+                f"collection {self._name!r}: {hidden:,} records are not visible yet",
                 why="prevent_unoptimized hides them until they are indexed",
                 safe="they are stored",
                 next="run the same import again later",
             )
         self.report.note(
-            f"collection {self._name!r} is not settled ({_waits_for(status, deferred, queued)}) and its index did not"
-            f" grow for {self._settle_seconds:g} s: {done:,} of about {total:,} vectors are indexed; the server goes"
-            " on, and searches are slower until it is green"
+            f"collection {self._name!r} is not settled ({last.step}) and its index did not"
+            f" grow for {self._settle_seconds:g} s: {last.done:,} of about {last.total:,} vectors are indexed; the"
+            " server goes on, and searches are slower until it is green"
+        )
+
+    def _look(self) -> waiting.Look[int]:
+        """How far the optimizers are; what is found is the number of records that they hide."""
+        info = self._info()
+        status = settings.enum_name(self._backend.pb.CollectionStatus.DESCRIPTOR, info.status)
+        deferred, queued = info.update_queue.deferred_points, info.update_queue.length
+        if status == "Red":
+            raise VecportError(
+                f"collection {self._name!r}: the optimizers have failed",
+                why=info.optimizer_status.error,
+                safe="what was acknowledged is stored",
+            )
+        if status == "Grey" and not self._nudged:
+            self._backend.nudge(self._name)
+            self._nudged = True
+        return waiting.Look(
+            found=deferred,
+            ready=status == "Green" and not deferred and not queued,
+            moved=(info.indexed_vectors_count, info.segments_count, deferred, queued),
+            done=info.indexed_vectors_count,
+            total=settings.vector_count(info),
+            unit="vectors",
+            step=_waits_for(status, deferred, queued),
         )
 
     # -- queries -------------------------------------------------------------------------------
 
     def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
-        check_default(namespace, "Qdrant")
+        check_default(namespace, settings.TITLE)
         return [Hit(str(key), score) for key, score in self._backend.nearest(self._name, vector, query, k)]
 
     def query_hint(self) -> str:

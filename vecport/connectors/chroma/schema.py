@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 
-from ...errors import NotFound, NotRepresentable
+from ...errors import NotRepresentable
 from ...model.collection import Collection, VectorField
 from ..address import Place
 from ..contract import Json
+from ..kit import passports, places
 from . import client as clients
 from . import settings
-from .values import COSINE_BOUND, PASSPORT_KEY, SPACES
+from .values import COSINE_BOUND, SPACES
 
 _COLLECTIONS_AT_ONCE: Final = 100
 
@@ -40,15 +39,11 @@ def open_collection(client: Any, name: str, place: Place) -> Any:
         try:
             return client.get_collection(name, embedding_function=None)
         except Exception as e:
-            if type(e).__name__ not in ("NotFoundError", "InvalidCollectionException"):
+            if type(e).__name__ not in clients.NOT_FOUND:
                 raise
-    there = ", ".join(sorted(repr(m.name) for m in islice(list_collections(client, place), 20))) or "none"
-    raise NotFound(
-        f"collection {name!r} is not in {place.text}",
-        why=f"collections there: {there}",
-        safe="nothing was created",
-        next="choose one with -c/--collection; other tenants and databases are options tenant and database",
-    )
+    there = (found.name for found in list_collections(client, place))
+    hint = "choose one with -c/--collection; other tenants and databases are options tenant and database"
+    raise places.not_found(name, place.text, there, hint)
 
 
 def list_collections(client: Any, place: Place) -> Iterator[Any]:
@@ -88,18 +83,12 @@ def facts(collection: Any, place: Place, *, probe: bool = True) -> Facts:
 
 def _passport(metadata: dict[str, Any], notes: list[str]) -> Mapping[str, Json] | None:
     """Take the passport out of the collection's metadata."""
-    text = metadata.get(PASSPORT_KEY)
-    if text is None:
-        return None
-    try:
-        passport = json.loads(text)
-        if isinstance(passport, dict):
-            del metadata[PASSPORT_KEY]
-            return passport
-    except (TypeError, ValueError):
-        pass
-    notes.append(f"the collection metadata key {PASSPORT_KEY!r} holds something that is no passport of vecport")
-    return None
+    found, note = passports.read(metadata.get(passports.KEY), f"the collection metadata key {passports.KEY!r}")
+    if found is not None:
+        del metadata[passports.KEY]
+    if note:
+        notes.append(note)
+    return found
 
 
 def _metric(

@@ -10,43 +10,45 @@ from __future__ import annotations
 import json
 import struct
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 
 from ...errors import Incomplete, IntegrityError, UsageError, VecportError
-from ...model.batch import dense_array, make_page, page_schema
+from ...model.batch import dense_array, make_page
 from ...model.capabilities import SourceCapabilities
-from ...model.collection import VectorField
-from ...model.passport import Passport
+from ...model.collection import Collection, VectorField
 from ..address import Place
-from ..contract import Description, Json, Page, Permission, Reject, Selection, Source
+from ..contract import Description, Json, Permission, Selection
+from ..kit import passports
+from ..kit.folders import FolderCopy
+from ..kit.listing import ListThenFetch
 from . import client as clients
 from . import folder, permissions
-from .describe import Facts, facts, open_collection
 from .records import metadata_column
+from .schema import Facts, facts, open_collection
 
 PARTS: Final = ("embeddings", "documents", "metadatas", "uris")
 #: With metadata, more ids than this in one request exceed what SQLite takes ("too many SQL variables").
 MOST_ROWS: Final = 5_000
 EVERYTHING: Final = Selection()
 LOST: Final = "the index of the collection has lost its vector; id, document and metadata are there"
+_NO_COUNTS: Final = "Chroma cannot count by a value of metadata without giving every record away"
 _LIST_PAGE: Final = 100_000
 _LISTINGS: Final = 3
 
 
-class ChromaSource(Source):
+class ChromaSource(ListThenFetch[Any]):
     """Reads one collection; ``ChromaFolderSource`` and ``ChromaServerSource`` say where from."""
 
     capabilities: SourceCapabilities = SourceCapabilities(page_rows=1_000)
     _vectors_are_text: ClassVar[bool] = False
+    lost_because = LOST
 
     def __init__(self, place: Place, collection: str, selection: Selection) -> None:
         self._place, self._name = place, collection
@@ -54,8 +56,7 @@ class ChromaSource(Source):
         self._client: Any = None
         self._found: Any = None
         self._facts: Facts | None = None
-        self._reader: ThreadPoolExecutor | None = None
-        self._places: tuple[Json, dict[str, int]] | None = None
+        self._uncounted = ""
 
     @abstractmethod
     def _open(self) -> Any:
@@ -93,70 +94,23 @@ class ChromaSource(Source):
         with clients.translated(self._place.text):
             return int(collection.count())
 
+    def namespaces(self) -> Mapping[str, int] | None:
+        counts, self._uncounted = passports.counted_namespaces(
+            self._described().passport, self.count, lambda key: _NO_COUNTS
+        )
+        return counts
+
     def uncounted(self) -> str:
-        found = self._described().passport
-        passport = Passport.from_json(found) if found else None
-        if passport is None or (passport.namespace is None and passport.prefix is None):
-            return ""
-        return "Chroma cannot count by a value of metadata or a part of the id without giving every record away"
-
-    def partitions(self, target_rows: int, token: Json) -> Iterator[Json]:
-        self.attach(token)
-        ids = self._ids()
-        while part := list(islice(ids, max(1, target_rows))):
-            # The text of the list: as strings it would take four times as much in a worker.
-            yield {"ids": orjson.dumps(part).decode()}
-
-    def keys(self) -> Iterator[pa.RecordBatch]:
-        ids = self._ids()
-        while part := list(islice(ids, 10_000)):
-            columns = [pa.array(part, pa.string()), pa.array([""] * len(part), pa.string())]
-            yield pa.RecordBatch.from_arrays(columns, names=["id", "namespace"])
-
-    def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
-        ids: list[str] = orjson.loads(partition["ids"])
-        size = max(1, min(page_rows, self._most_rows))
-        missing: tuple[tuple[str, str], ...] = ()
-        end = int(cursor or 0)
-        chunks = [ids[i : i + size] for i in range(end, len(ids), size)]
-        for chunk, answer in zip(chunks, self._answers(chunks), strict=True):
-            batch, gone, lost = self._fetch(chunk, None, answer)
-            end += len(chunk)
-            missing += tuple(("", id) for id in gone)
-            if batch.num_rows or lost:
-                yield Page(batch, end, missing, tuple(Reject("", id, LOST) for id in lost))
-                missing = ()
-        if missing:
-            # No record is left to send these with, and they must not go unnamed.
-            yield Page(self._nothing(), len(ids), missing)
-
-    def behind(self, partition: Json, batch: pa.RecordBatch, key: tuple[str, str]) -> tuple[pa.RecordBatch, bool]:
-        """The place in the partition's own list of ids: it is found even when the record itself is gone."""
-        if self._places is None or self._places[0] is not partition:
-            self._places = (partition, {id: i for i, id in enumerate(orjson.loads(partition["ids"]))})
-        places = self._places[1]
-        last = places.get(key[1], -1)
-        here = [places[str(id)] for id in batch.column("id").to_pylist()]
-        first = next((i for i, place in enumerate(here) if place > last), len(here))
-        return batch.slice(first), bool(here) and here[-1] >= last
-
-    def fetch(self, keys: Sequence[tuple[str, str]]) -> pa.RecordBatch:
-        ids = list(dict.fromkeys(id for namespace, id in keys if id and not namespace))
-        size = self._most_rows
-        chunks = [ids[i : i + size] for i in range(0, len(ids), size)]
-        parts = [self._fetch(chunk, self._where, self._answer(chunk, self._where)) for chunk in chunks]
-        lost = [id for _, _, some in parts for id in some]
-        if lost:
-            raise IntegrityError(f"record {lost[0]!r} of collection {self._name!r} cannot be read", LOST)
-        return _joined([page for page, _, _ in parts]) if parts else self._nothing()
+        self.namespaces()
+        return self._uncounted
 
     def close(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            # An abandoned scan may still be reading; the client must not go away under it.
-            reader.shutdown(wait=True, cancel_futures=True)
+        super().close()
         client, self._client, self._found, self._facts = self._client, None, None, None
         clients.close(client)
+
+    def _schema(self) -> Collection:
+        return self._described().collection
 
     def _get(self, **how: Any) -> Any:
         collection = self._collection()
@@ -173,77 +127,18 @@ class ChromaSource(Source):
                     raise
                 raise _bad_where(str(e).splitlines()[0]) from e
 
-    @abstractmethod
-    def _ids(self) -> Iterator[str]:
-        """Yield the ids of the selection once each, in storage order."""
-
-    def _answers(self, chunks: list[list[str]]) -> Iterator[Any]:
-        """Yield the client's answer for each chunk of ids; the next is read while the caller works on the one before.
-
-        The engine reads without the interpreter's lock, so this takes a second processor where there is one.
-        """
-        self._described()
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chroma")
-        coming: Future[Any] | None = None
-        for chunk in chunks:
-            next_one = self._reader.submit(self._answer, chunk, None)
-            if coming is not None:
-                yield coming.result()
-            coming = next_one
-        if coming is not None:
-            yield coming.result()
-
-    def _answer(self, asked: list[str], where: Any) -> Any:
-        """The client's answer for some ids, None where Chroma refuses it because a vector is missing."""
+    def _ask(self, ids: Sequence[str], *, filtered: bool) -> Any | None:
+        """The client's answer, None where Chroma refuses all because a vector is missing."""
         try:
-            return self._get(ids=asked, where=where, include=list(PARTS))
+            return self._get(ids=list(ids), where=self._where if filtered else None, include=list(PARTS))
         except clients.VectorMissing:
             return None
 
-    def _fetch(self, asked: list[str], where: Any, answer: Any) -> tuple[pa.RecordBatch, list[str], list[str]]:
-        """Fetch records by id.
+    def _is_there(self, id: str, *, filtered: bool) -> bool:
+        # A record that was being deleted is gone by now.
+        return bool(self._get(ids=[id], where=self._where if filtered else None, include=[])["ids"])
 
-        Args:
-            asked: ids without repetition, at most ``_most_rows``.
-            where: a filter that they must pass too.
-            answer: of ``_answer`` for them.
-
-        Returns:
-            A page in the order asked; the ids that do not exist, each asked for twice; those whose vector is lost.
-        """
-        pages, lost = self._pages(asked, where, answer)
-        missing = _without(asked, [*lost, *(id for page in pages for id in page.column("id").to_pylist())])
-        if missing and where is None:
-            more, lost_too = self._pages(missing, None, self._answer(missing, None))
-            pages, lost = pages + more, lost + lost_too
-            missing = _without(missing, [*lost_too, *(id for page in more for id in page.column("id").to_pylist())])
-        return _joined(pages) if pages else self._nothing(), missing, lost
-
-    def _pages(self, asked: list[str], where: Any, answer: Any) -> tuple[list[pa.RecordBatch], list[str]]:
-        """Fetch records, and find those without a vector: one of them makes Chroma refuse a whole request.
-
-        Returns:
-            Pages in the order asked, without ids that do not exist; and the ids of records whose vector is lost.
-        """
-        if answer is None and len(asked) == 1:
-            answer = self._answer(asked, where)
-            if answer is None:
-                # A record that was being deleted is gone by now.
-                return [], list(self._get(ids=asked, where=where, include=[])["ids"])
-        if answer is not None:
-            return [self._page(answer, asked)], []
-        half = len(asked) // 2
-        first, lost = self._pages(asked[:half], where, self._answer(asked[:half], where))
-        second, lost_too = self._pages(asked[half:], where, self._answer(asked[half:], where))
-        return first + second, lost + lost_too
-
-    def _nothing(self) -> pa.RecordBatch:
-        """A page without rows."""
-        return pa.RecordBatch.from_pylist([], schema=page_schema(self._described().collection))
-
-    def _page(self, answer: Any, asked: list[str]) -> pa.RecordBatch:
-        """Build a page from an answer, columns reordered as asked."""
+    def _page(self, answer: Any) -> pa.RecordBatch:
         collection = self._described().collection
         ids: list[str] = answer["ids"]
         page = make_page(
@@ -260,12 +155,7 @@ class ChromaSource(Source):
                 safe="nothing of it was published",
                 next="run the same command again",
             )
-        if ids == asked or not ids:
-            return page
-        place = {id: i for i, id in enumerate(ids)}
-        if len(place) != len(ids):
-            raise IntegrityError(f"collection {self._name!r}: Chroma gave a record twice for one id")
-        return page.take(pa.array([place[id] for id in asked if id in place], pa.int64()))
+        return page
 
     def _matrix(self, ids: list[str], embeddings: Any, field: VectorField) -> npt.NDArray[np.float32]:
         """The answer's vectors as (n, dim) float32, which the client gives as float64.
@@ -343,12 +233,12 @@ class ChromaFolderSource(ChromaSource):
 
     def __init__(self, place: Place, collection: str, selection: Selection) -> None:
         super().__init__(place, collection, selection)
-        self._copy: folder.FolderCopy | None = None
+        self._copy: FolderCopy | None = None
 
     def _open(self) -> Any:
         if self._copy is None:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="chroma") as pool:
-                coming = pool.submit(folder.take_copy, folder.find(self._place.path), self._name)
+                coming = pool.submit(folder.copied, folder.find(self._place.path), self._name)
                 # It takes a second, and the copy waits for the disk.
                 import chromadb  # noqa: F401
 
@@ -382,7 +272,7 @@ class ChromaFolderSource(ChromaSource):
         try:
             if self._copy is not None and self._copy.id == token["id"]:
                 return True
-            copy = folder.adopt_copy(Path(token["copy"]), token["id"], heir=True)
+            copy = folder.adopted(Path(token["copy"]), token["id"], heir=True)
             other = ChromaFolderSource(self._place, self._name, EVERYTHING)
             other.attach({**token, "copy": str(copy.path)})
             try:
@@ -399,7 +289,7 @@ class ChromaFolderSource(ChromaSource):
     def attach(self, token: Json) -> None:
         if self._copy is None or self._copy.id != token["id"]:
             self.close()
-            self._copy = folder.adopt_copy(Path(token["copy"]), token["id"], heir=False)
+            self._copy = folder.adopted(Path(token["copy"]), token["id"], heir=False)
 
     def close(self) -> None:
         super().close()
@@ -435,21 +325,6 @@ def _bad_where(why: str) -> UsageError:
         why=why[:300],
         next="""write a filter of Chroma, as --where '{"year": {"$gte": 2020}}'""",
     )
-
-
-def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(parts) == 1:
-        return parts[0]
-    arrow: Any = pa
-    joined: pa.RecordBatch = arrow.concat_batches(parts)
-    return joined
-
-
-def _without(ids: list[str], found: Sequence[str]) -> list[str]:
-    if len(found) == len(ids):
-        return []
-    there = set(found)
-    return [id for id in ids if id not in there]
 
 
 def _doubles(rows: Any, dim: int) -> npt.NDArray[np.float64] | None:

@@ -12,11 +12,8 @@ functions that the collection's schema names, which may load a model (``api/type
 from __future__ import annotations
 
 import dataclasses
-import json
-import sqlite3
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,49 +23,37 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...errors import (
-    AlreadyExists,
-    AuthenticationFailed,
-    Incomplete,
-    Locked,
-    NotFound,
-    NotRepresentable,
-    UsageError,
-)
-from ...model import canonical
+from ...errors import Incomplete, NotFound, NotRepresentable, UsageError
 from ...model.batch import dense_matrix
 from ...model.capabilities import MetadataRules, TargetCapabilities
 from ...model.collection import Collection, VectorField
 from ...model.parsed import parse_objects
-from .. import access
 from ..address import Place
-from ..checks import check_batch, check_default, check_plan, sole_ids
+from ..checks import check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..kit import passports
+from ..kit.checks import MetadataCheck, check_records
 from ..kit.lifecycle import is_ours, settle
+from ..kit.requests import cut
 from . import client as clients
 from . import folder, permissions
 from . import settings as of_collection
-from .describe import facts, open_collection
 from .records import split
+from .schema import facts, open_collection
 from .values import (
     COLLECTION_NAMES,
     COSINE_BOUND,
     METADATA_RULES,
-    PASSPORT_KEY,
     SPACE_OF,
-    check_metadata,
+    TITLE,
+    check_lengths,
     check_name,
-    check_vectors,
     is_sparse,
 )
 
 _WRITE_ROWS: Final = 5_461
 #: A server takes requests of at most 40 MB ("Payload too large"); vectors travel as base64.
 _REQUEST_BYTES: Final = 16 << 20
-_IF_EXISTS: Final = frozenset({"create", "append", "replace"})
-
-
-_ON_CONFLICT: Final = frozenset({"replace", "skip"})
 
 
 def _capabilities(concurrency: str, metadata: MetadataRules = METADATA_RULES) -> TargetCapabilities:
@@ -93,8 +78,8 @@ def _capabilities(concurrency: str, metadata: MetadataRules = METADATA_RULES) ->
         passport=True,
         ack="upsert",
         concurrency=concurrency,
-        if_exists=_IF_EXISTS,
-        on_conflict=_ON_CONFLICT,
+        if_exists=frozenset({"create", "append", "replace"}),
+        on_conflict=frozenset({"replace", "skip"}),
         write_rows=_WRITE_ROWS,
     )
 
@@ -140,7 +125,7 @@ class ChromaTarget(Target):
         self._client: Any = None
         self._found: Any = None
         self._plan: TargetPlan | None = None
-        self._known_keys: set[str] = set()
+        self._check_metadata = MetadataCheck(self.capabilities.metadata, TITLE)
 
     @abstractmethod
     def _open(self, create: bool) -> Any:
@@ -167,11 +152,11 @@ class ChromaTarget(Target):
         check_name(self._name)
         vector = self._checked(plan)
         creation = of_collection.creation(plan, SPACE_OF[vector.metric], self._place)
-        passport = canonical.dumps(dict(plan.passport)) if plan.passport else None
+        passport = passports.text_of(plan.passport) if plan.passport else None
         self._connect(create=True)
         there, ours = self._existing(plan)
         if there is None:
-            metadata = {**creation.metadata, **({PASSPORT_KEY: passport} if passport else {})}
+            metadata = {**creation.metadata, **({passports.KEY: passport} if passport else {})}
             with clients.translated(self._place.text):
                 of_collection.create(self._connect(), self._name, creation, metadata)
         else:
@@ -214,20 +199,20 @@ class ChromaTarget(Target):
 
     def _checked(self, plan: TargetPlan) -> VectorField:
         """The one vector of a plan that Chroma can hold."""
-        check_plan(plan, self.capabilities, "Chroma")
+        check_plan(plan, self.capabilities, TITLE)
         return plan.collection.vectors[0]
 
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         plan = self._plan
         if plan is None:
             raise UsageError("write before attach")
-        check_batch(batch, plan, f"{mark.shard} row group {mark.group}")
+        check_records(batch, plan, self.capabilities, TITLE, f"{mark.shard} row group {mark.group}")
         collection = self._collection()
         for chunk in self._chunks(batch, plan.collection):
             self._send(collection, chunk, plan.on_conflict)
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
-        wanted = [id for id in dict.fromkeys(sole_ids(keys, "Chroma")) if id]
+        wanted = [id for id in dict.fromkeys(sole_ids(keys, TITLE)) if id]
         collection = self._collection()
         size = self._most_rows()
         with clients.translated(self._place.text):
@@ -236,10 +221,10 @@ class ChromaTarget(Target):
 
     def finish(self, passport: Mapping[str, Json]) -> None:
         self._found = None
-        self._store_passport(self._collection(), canonical.dumps(dict(passport)) if passport else None)
+        self._store_passport(self._collection(), passports.text_of(passport) if passport else None)
 
     def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
-        check_default(namespace, "Chroma")
+        check_default(namespace, TITLE)
         if vector:
             raise UsageError(f"collection {self._name!r} has no vector {vector!r}", why="its one vector has no name")
         collection = self._collection()
@@ -281,9 +266,9 @@ class ChromaTarget(Target):
     def _store_passport(self, collection: Any, passport: str | None) -> None:
         """Put a passport into the collection's metadata, which Chroma replaces as a whole; None changes nothing."""
         metadata = dict(collection.get_model().metadata or {})
-        if passport is None or metadata.get(PASSPORT_KEY) == passport:
+        if passport is None or metadata.get(passports.KEY) == passport:
             return
-        metadata[PASSPORT_KEY] = passport
+        metadata[passports.KEY] = passport
         with clients.translated(self._place.text):
             if "hnsw:space" not in metadata:
                 collection.modify(metadata=metadata)
@@ -303,38 +288,20 @@ class ChromaTarget(Target):
         return min(most, clients.CLOUD_ROWS if clients.is_cloud(self._place) else _WRITE_ROWS)
 
     def _chunks(self, batch: pa.RecordBatch, described: Collection) -> Iterator[_Chunk]:
-        """Check a whole row group, then yield it in pieces that one request can carry.
+        """Check the values of a row group, then yield it in pieces that one request can carry.
 
         Raises:
-            NotRepresentable: a record without a vector, or anything that Chroma would change or drop.
+            NotRepresentable: anything that Chroma would change or drop.
         """
         (vector,) = described.vectors
-        if any(batch.column("namespace").unique().to_pylist() or [""]):
-            raise NotRepresentable(
-                f"a row group for {self._name!r} has records in namespaces",
-                why="Chroma has no namespaces",
-                safe="nothing of this row group was written",
-            )
-        ids: list[str] = [str(id) for id in batch.column("id").to_pylist()]
-        if len(set(ids)) != len(ids) or "" in ids:
-            raise NotRepresentable(
-                f"a row group for {self._name!r} has an empty id or one id twice",
-                why="Chroma needs ids that are unique and not empty",
-                safe="nothing of this row group was written",
-            )
-        matrix, valid = dense_matrix(batch.column(described.columns()[vector.name]), vector)
-        if not valid.all():
-            raise NotRepresentable(
-                f"record {ids[int(np.argmin(valid))]!r} has no vector",
-                why="every record of a Chroma collection has one",
-                safe="nothing of this row group was written",
-            )
-        check_vectors(ids, matrix, SPACE_OF[vector.metric])
+        ids: list[str] = batch.column("id").to_pylist()
+        matrix, _ = dense_matrix(batch.column(described.columns()[vector.name]), vector)
+        check_lengths(ids, matrix, vector)
         rows = parse_objects(batch.column("metadata"))
-        check_metadata(ids, rows, self._known_keys, self.capabilities.metadata)
-        metadata, uris = split(batch.column("metadata"), rows)
+        self._check_metadata(ids, rows)
+        metadata, uris = split(ids, batch.column("metadata"), rows)
         documents = batch.column("document").to_pylist()
-        for part in _pieces(_request_bytes(batch, matrix), self._most_rows()):
+        for part in cut(_request_bytes(batch, matrix), self._most_rows(), _REQUEST_BYTES):
             own = None if uris is None else uris[part]
             yield _Chunk(ids[part], matrix[part], documents[part], metadata[part], own)
 
@@ -405,7 +372,7 @@ class ChromaFolderTarget(ChromaTarget):
         path = Path(self._place.path)
         if not folder.is_chroma(path):
             return None
-        copy = folder.take_copy(path, None)
+        copy = folder.copied(path, None)
         try:
             # Opening the folder itself would apply migrations to it.
             self._client = clients.open_folder(copy.path, self._place)
@@ -423,7 +390,7 @@ class ChromaFolderTarget(ChromaTarget):
 
     def _open(self, create: bool) -> Any:
         path = Path(self._place.path)
-        _check_place(path)
+        folder.check_writable(path)
         return clients.open_folder(path, self._place, create=create)
 
     def _client_hint(self) -> str:
@@ -439,77 +406,10 @@ def _request_bytes(batch: pa.RecordBatch, matrix: npt.NDArray[np.float32]) -> np
     return total
 
 
-def _pieces(sizes: npt.NDArray[np.int64], most_rows: int) -> Iterator[slice]:
-    """Cut records into runs of at most ``most_rows`` and ``_REQUEST_BYTES``, at least one record each."""
-    ends = np.cumsum(sizes)
-    start = 0
-    while start < len(sizes):
-        room = _REQUEST_BYTES + (int(ends[start - 1]) if start else 0)
-        stop = min(start + most_rows, max(start + 1, int(np.searchsorted(ends, room, side="right"))))
-        yield slice(start, stop)
-        start = stop
-
-
-def _check_place(path: Path) -> None:
-    """Raise unless a Chroma folder is there that nobody uses, or can be created there."""
-    if not path.parent.is_dir():
-        raise NotFound(
-            f"there is no folder {str(path.parent)!r}",
-            why=f"{path.name!r} is to be created in it",
-            safe="nothing was created",
-            next=f"check the path, or create it: mkdir -p {str(path.parent)!r}",
-        )
-    for permission in permissions.to_write(path):
-        access.require(permission, "nothing was written")
-    if not path.exists():
-        return
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if not folder.is_chroma(path):
-        raise AlreadyExists(
-            f"{str(path)!r} holds something that is no Chroma database",
-            why=f"a Chroma folder has a file {folder.DATABASE}",
-            safe="nothing was created or changed",
-            next="name another folder, or an empty one",
-        )
-    _check_unused(path)
-
-
-def _check_unused(path: Path) -> None:
-    folder.refuse_if_open_here(path)
-    holders = folder.other_holders(path)
-    why = f"processes that have it open: {', '.join(map(str, holders))}" if holders else _locked(path)
-    if why:
-        raise Locked(
-            f"the Chroma folder {str(path)!r} is in use",
-            why=why + "; two writers of one folder overwrite each other's index",
-            safe="nothing was written",
-            next="stop the other program, or run a Chroma server on the folder and write to chroma://host:port",
-        )
-
-
-def _locked(path: Path) -> str:
-    """Why the database cannot be written to, ``""`` when it can; takes the lock for a moment, changes nothing."""
-    try:
-        with closing(sqlite3.connect(path / folder.DATABASE, isolation_level=None, timeout=2)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-    except sqlite3.OperationalError as e:
-        if "readonly" in str(e) or "unable to open" in str(e):
-            raise AuthenticationFailed(
-                f"{str(path)!r} may not be written", why=str(e), safe="nothing was written"
-            ) from e
-        return f"SQLite says: {e}"
-    return ""
-
-
 def _import_id(collection: Any) -> str | None:
     """Which import wrote the passport of a collection; None when it has none."""
-    try:
-        passport = json.loads((collection.get_model().metadata or {})[PASSPORT_KEY])
-        return str(passport["import_id"])
-    except (KeyError, TypeError, ValueError):
-        return None
+    passport, _ = passports.read((collection.get_model().metadata or {}).get(passports.KEY), "")
+    return None if passport is None else str(passport.get("import_id"))
 
 
 def _check_fits(collection: Any, vector: VectorField, place: Place) -> None:
