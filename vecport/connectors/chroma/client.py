@@ -185,7 +185,13 @@ def close(client: Any) -> None:
     if client is None:
         return
     settings = client.get_settings()
+    owners = (client, getattr(client, "_admin_client", None))
+    sessions = [getattr(getattr(owner, "_server", None), "_session", None) for owner in owners]
     client.close()
+    for session in sessions:
+        # The client of a server keeps its connections; no other client shares them.
+        if session is not None:
+            session.close()
     if settings.is_persistent:
         folder.wait_until_released(settings.persist_directory)
 
