@@ -1,7 +1,7 @@
 """What a vec0 table is, read from its own statement; how one is created; its records as pages.
 
-A table of vecport's has the key ``id``, the vectors, and the text columns ``document`` and ``metadata`` (a JSON object).
-Of other tables every further column is a key of metadata. The passport stands in the table's own ``_info``.
+A table of vecport's has the key ``id``, the vectors, and the text columns ``document`` and ``metadata`` (a JSON
+object). Of other tables every further column is a key of metadata. The passport stands in the table's own ``_info``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vecport.model.batch import make_page
 from vecport.model.collection import Collection, VectorField
 from vecport.model.json_columns import object_column
 
-from .client import TITLE, quoted
+from .client import quoted
 
 if TYPE_CHECKING:
     import apsw

@@ -104,8 +104,7 @@ def test_after_a_connection_lost_in_commit_the_acknowledgement_decides(committed
     with target(collection.name) as coordinator:
         coordinator.prepare(plan)
         with proxy(b"COMMIT\0", forward=committed) as (place, struck), target(collection.name, place) as writing:
-            writing._plan, writing._table = plan, coordinator._table
-            writing._layout, writing._extension = coordinator._layout, coordinator._extension
+            writing._import = coordinator._import
             with pytest.raises(Unavailable):
                 writing.write(page, Mark(SHARD, 0))
             assert struck.is_set()

@@ -191,7 +191,8 @@ def test_timeouts_of_the_role_do_not_end_a_scan() -> None:
     try:
         with source(table, "pg_sleep(0.03) IS NOT NULL") as reading:
             token = reading.snapshot()
-            assert len(list(reading.scan(reading.partitions(100, token)[0], None, 3))) == 4
+            (whole,) = reading.partitions(100, token)
+            assert len(list(reading.scan(whole, None, 3))) == 4
             time.sleep(0.2)
             assert reading.alive(token)
     finally:

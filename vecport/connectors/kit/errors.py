@@ -41,6 +41,7 @@ class Failure:
         text: its message, in one line.
         retry_after_s: seconds after which the database asks to be tried again, None when it says nothing.
         marks: names of further facts, as of gRPC's trailing metadata.
+        hint: what the database itself advises, said where the table advises nothing.
     """
 
     names: frozenset[str] = frozenset()
@@ -48,6 +49,7 @@ class Failure:
     text: str = ""
     retry_after_s: float | None = None
     marks: frozenset[str] = frozenset()
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,10 @@ def made(
     text = redacted(failure.text, secrets)
     why = "; ".join(part for part in (text, rule.why) if part)
     what, safe = rule.what.format(where=where), rule.safe or safe
+    advice = rule.next or redacted(failure.hint, secrets)
     if issubclass(rule.kind, Unavailable):
-        return rule.kind(what, why, safe, rule.next, retry_after_s=failure.retry_after_s)
-    return rule.kind(what, why, safe, rule.next)
+        return rule.kind(what, why, safe, advice, retry_after_s=failure.retry_after_s)
+    return rule.kind(what, why, safe, advice)
 
 
 @contextmanager

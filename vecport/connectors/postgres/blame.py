@@ -1,8 +1,7 @@
 """Which record of a row group it is that the table refuses.
 
-COPY fails as a whole, and the server's message names a constraint, not a record. Halves are written in a transaction
-that is never committed: a half that goes in stays for the next one, so that the record that is found is the first one
-that fails behind all before it.
+COPY fails as a whole, and the server's message names a constraint, not a record. So halves are written (``kit.blame``)
+in a transaction that is never committed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IntegrityError, NotRepresentable, VecportError
+from ..kit import blame as halving
 from . import sql
 from .arrow import Batch
 from .client import run
@@ -36,28 +36,14 @@ def is_poison(error: Exception) -> bool:
 def first_refused(
     connection: Connection, batch: Batch, load: Callable[[Batch], None]
 ) -> tuple[Batch, Exception] | None:
-    """Find the first record that the table refuses, by writing each record about once and log2(n) halves twice.
+    """The first record that the table refuses and the error that it raises alone; None where all go in this time.
 
     Args:
         connection: in a transaction that the caller rolls back.
         batch: that failed as a whole.
         load: writes a part of it in the transaction.
-
-    Returns:
-        The record, and the error that it raises alone; None where all of them go in this time.
     """
-    first = last = None
-    while batch.num_rows:
-        half = batch.slice(0, (batch.num_rows + 1) // 2)
-        error = _failure(connection, half, load)
-        if error is None:
-            batch = batch.slice(half.num_rows)
-        elif half.num_rows == 1:
-            first, last = half, error
-            break
-        else:
-            batch = half
-    return None if first is None or last is None else (first, last)
+    return halving.first_refused(batch, lambda part: _failure(connection, part, load))
 
 
 def _failure(connection: Connection, part: Batch, load: Callable[[Batch], None]) -> Exception | None:

@@ -1,4 +1,4 @@
-"""What the server and libpq report, as errors of vecport.
+"""What the server and libpq report, as errors of vecport: the table for ``kit.errors``.
 
 Facts: SQLSTATE codes are those of the appendix "PostgreSQL Error Codes". A failed connection carries no code, so its
 message is read, and libpq is asked whether a password was used.
@@ -23,56 +23,69 @@ from ...errors import (
     UsageError,
     VecportError,
 )
+from ..kit.errors import Failure, Rule, made
 from ..secrets import Secret
 from .arrow import Batch, pa
 
 _RETRY: Final = "the connection or the transaction is lost, nothing of it was acknowledged"
-_ROW_SECURITY: Final = "row-level security"
-_PERMISSION: Final = "the role lacks a permission"
-
-#: By code, then by class: the error, and what to tell about it.
-_CODES: Final[dict[str, tuple[type[VecportError], str]]] = {
-    "42501": (AuthenticationFailed, _PERMISSION),
-    "42P01": (NotFound, ""),
-    "3D000": (NotFound, ""),
-    "3F000": (NotFound, ""),
-    "42P07": (AlreadyExists, ""),
-    "2BP01": (AlreadyExists, "other objects depend on it"),
-    "23505": (IntegrityError, "two records have the same key"),
-    "21000": (IntegrityError, "two records have the same key"),
-    "23502": (NotRepresentable, "a column takes no NULL"),
-    "23514": (NotRepresentable, "a check of the table refuses it"),
-    "23503": (NotRepresentable, "a foreign key refuses it"),
-    "23P01": (NotRepresentable, "an exclusion constraint refuses it"),
-    "44000": (NotRepresentable, "the check option of a view refuses it"),
-    "54000": (NotRepresentable, "a limit of the server is exceeded"),
-    "54011": (NotRepresentable, "a limit of the server is exceeded"),
-    "42704": (NotFound, ""),
-    "40001": (Unavailable, _RETRY),
-    "40P01": (Unavailable, _RETRY),
-    "55P03": (Unavailable, "another session holds a lock"),
-    "53300": (Unavailable, "the server has no free connection"),
-    "57014": (Unavailable, "the server cancelled the statement"),
-    "25006": (UsageError, "the server or the role is read-only"),
-}
-_CLASSES: Final[dict[str, tuple[type[VecportError], str]]] = {
-    "28": (AuthenticationFailed, ""),
-    "08": (Unavailable, _RETRY),
-    "57": (Unavailable, _RETRY),
-    "58": (OutOfResources, "the server's file system reports a failure"),
-    "53": (OutOfResources, ""),
-    "22": (NotRepresentable, "the server refuses the value"),
-    "0A": (NotRepresentable, "the server does not support it"),
-    "P0": (NotRepresentable, "a trigger or a function of the database refuses it"),
-    "XX": (IntegrityError, "the server reports an internal error or damaged data"),
-}
-_AUTHENTICATION: Final = (
-    "authentication failed", "no password supplied", "no pg_hba.conf entry", "role \"", "authentication method",
-    "permission denied for database", "certificate", "is not permitted to log in", "password is empty",
-)  # fmt: skip
+_LOGIN: Final = "{where}: Postgres refuses the login or the permission"
+_ABSENT: Final = "{where}: not found"
+_SILENT: Final = "{where}: Postgres does not answer or gave up"
+_FULL: Final = "{where}: Postgres is out of space or memory"
+_REFUSED: Final = "{where}: refused by Postgres"
 _LOST: Final = (
-    "server closed the connection", "connection already closed", "connection is lost", "consuming input",
-    "no connection to", "terminating connection", "could not receive data", "SSL",
+    "server closed the connection|connection already closed|connection is lost|consuming input|no connection to"
+    "|terminating connection|could not receive data|SSL"
+)
+#: How every code begins.
+_ANY: Final = ("",)
+
+#: Codes before their classes, and behind them what comes without a code: most of it on connecting.
+RULES: Final = (
+    Rule(
+        AuthenticationFailed, "{where}: row security hides some of its rows from this role",
+        "a part of a table would look like all of it", "nothing was read or written",
+        "connect as a role that sees every row: one with BYPASSRLS, or the owner",
+        codes=("42501",), text="row-level security",
+    ),
+    Rule(AuthenticationFailed, _LOGIN, "the role lacks a permission", codes=("42501",)),
+    Rule(AuthenticationFailed, _LOGIN, codes=("28",)),
+    Rule(NotFound, _ABSENT, codes=("42P01", "42704", "3D000", "3F000")),
+    Rule(AlreadyExists, _REFUSED, codes=("42P07",)),
+    Rule(AlreadyExists, _REFUSED, "other objects depend on it", codes=("2BP01",)),
+    Rule(IntegrityError, _REFUSED, "two records have the same key", codes=("23505", "21000")),
+    Rule(IntegrityError, _REFUSED, "the server reports an internal error or damaged data", codes=("XX",)),
+    Rule(NotRepresentable, _REFUSED, "a column takes no NULL", codes=("23502",)),
+    Rule(NotRepresentable, _REFUSED, "a check of the table refuses it", codes=("23514",)),
+    Rule(NotRepresentable, _REFUSED, "a foreign key refuses it", codes=("23503",)),
+    Rule(NotRepresentable, _REFUSED, "an exclusion constraint refuses it", codes=("23P01",)),
+    Rule(NotRepresentable, _REFUSED, "the check option of a view refuses it", codes=("44000",)),
+    Rule(NotRepresentable, _REFUSED, "a limit of the server is exceeded", codes=("54000", "54011")),
+    Rule(NotRepresentable, _REFUSED, "the server refuses the value", codes=("22",)),
+    Rule(NotRepresentable, _REFUSED, "a trigger or a function of the database refuses it", codes=("P0",)),
+    Rule(UsageError, _REFUSED, "the server is a standby, which is read-only",
+         codes=("0A000",), text="during recovery"),
+    Rule(NotRepresentable, _REFUSED, "the server does not support it", codes=("0A",)),
+    Rule(UsageError, _REFUSED, "the server or the role is read-only", codes=("25006",)),
+    Rule(Unavailable, _SILENT, "another session holds a lock", codes=("55P03",)),
+    Rule(Unavailable, _SILENT, "the server has no free connection", codes=("53300",)),
+    Rule(Unavailable, _SILENT, "the server cancelled the statement", codes=("57014",)),
+    Rule(Unavailable, _SILENT, _RETRY, codes=("40001", "40P01", "08", "57")),
+    Rule(OutOfResources, _FULL, "the server's file system reports a failure", codes=("58",)),
+    Rule(OutOfResources, _FULL, codes=("53",)),
+    Rule(VecportError, _REFUSED, codes=_ANY),
+    Rule(NotRepresentable, _REFUSED, names=("DataError",)),
+    Rule(UsageError, _REFUSED, "the address has a parameter that libpq refuses", names=("ProgrammingError",)),
+    Rule(NotFound, _ABSENT, text='(?s)database ".*does not exist'),
+    Rule(
+        AuthenticationFailed, _LOGIN,
+        text="authentication failed|no password supplied|no pg_hba.conf entry|role \"|authentication method"
+        "|permission denied for database|certificate|is not permitted to log in|password is empty",
+    ),
+    # Servers speak the language of their administrator, so the words above need not be there.
+    Rule(AuthenticationFailed, _LOGIN, marks=("refused with a password",)),
+    Rule(Unavailable, _SILENT, _RETRY, text=_LOST),
+    Rule(Unavailable, _SILENT),
 )  # fmt: skip
 _ADBC: Final = re.compile(r"\A[A-Z_]+: (?:\[libpq\] )?|\s*Query (?:was|failed):.*|\s*SQLSTATE: \w+\s*\Z", re.DOTALL)
 
@@ -106,7 +119,7 @@ def broken_streams(batches: Iterable[Batch], what: str) -> Iterator[Batch]:
         yield from batches
     except (OSError, pa.ArrowException) as error:
         message = _ADBC.sub("", str(error)).strip()
-        if any(part in message for part in _LOST):
+        if re.search(_LOST, message):
             raise Unavailable(f"reading {what!r} broke off", why=message, safe=_RETRY) from error
         if "canceling statement" in message:
             raise Unavailable(f"reading {what!r} was cancelled", why=message) from error
@@ -117,26 +130,7 @@ def broken_streams(batches: Iterable[Batch], what: str) -> Iterator[Batch]:
 
 def translate(error: Any, what: str, secret: Secret | None = None) -> VecportError:
     """Return the error of vecport for one of psycopg or ADBC; see ``translated``."""
-    code = sqlstate(error)
-    message, detail, hint = (_redact(text, secret) for text in _texts(error))
-    kind, why = _kind(code, message, error)
-    reason = "; ".join(part for part in (message, detail, why) if part)
-    if code == "42501" and _ROW_SECURITY in message:
-        return kind(
-            f"{what}: row security hides some of its rows from this role",
-            why=f"{reason}; a part of a table would look like all of it",
-            safe="nothing was read or written",
-            next="connect as a role that sees every row: one with BYPASSRLS, or the owner",
-        )
-    return kind(f"{what}: {_TITLES.get(kind, 'refused by Postgres')}", why=reason, next=hint)
-
-
-_TITLES: Final[dict[type[VecportError], str]] = {
-    AuthenticationFailed: "Postgres refuses the login or the permission",
-    NotFound: "not found",
-    Unavailable: "Postgres does not answer or gave up",
-    OutOfResources: "Postgres is out of space or memory",
-}
+    return made(_read(error), what, RULES, secrets=(secret,))
 
 
 def sqlstate(error: BaseException) -> str:
@@ -144,35 +138,22 @@ def sqlstate(error: BaseException) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
-def _kind(code: str, message: str, error: Any) -> tuple[type[VecportError], str]:
-    if code == "0A000" and "during recovery" in message:
-        return UsageError, "the server is a standby, which is read-only"
-    if code in _CODES:
-        return _CODES[code]
-    if code[:2] in _CLASSES:
-        return _CLASSES[code[:2]]
-    if code:
-        return VecportError, f"SQLSTATE {code}"
-    return _connection_failure(message, error)
-
-
-def _connection_failure(message: str, error: Any) -> tuple[type[VecportError], str]:
-    """Tell apart the failures that come without SQLSTATE, most of them on connecting."""
-    import psycopg
-
-    if isinstance(error, psycopg.DataError):
-        return NotRepresentable, ""
-    if isinstance(error, psycopg.ProgrammingError):
-        return UsageError, "the address has a parameter that libpq refuses"
-    if 'database "' in message and "does not exist" in message:
-        return NotFound, ""
-    if any(part in message for part in _AUTHENTICATION):
-        return AuthenticationFailed, ""
+def _read(error: Any) -> Failure:
+    """What is known of an error; a code that no rule names stands in the text."""
+    code = sqlstate(error)
+    message, detail, hint = _texts(error)
+    known = tuple(start for rule in RULES for start in rule.codes if start)
+    unknown = f"SQLSTATE {code}" if code and not code.startswith(known) else ""
     connection = getattr(error, "pgconn", None)
-    # Servers speak the language of their administrator, so the words above need not be there.
-    if connection is not None and "FATAL" in message and (connection.needs_password or connection.used_password):
-        return AuthenticationFailed, ""
-    return Unavailable, _RETRY if any(part in message for part in _LOST) else ""
+    asked = connection is not None and (connection.needs_password or connection.used_password)
+    return Failure(
+        # ADBC has classes of the same names for other failures.
+        names=frozenset(cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("psycopg")),
+        code=code,
+        text="; ".join(part for part in (message, detail, unknown) if part),
+        marks=frozenset({"refused with a password"} if asked and "FATAL" in message else ()),
+        hint=hint,
+    )
 
 
 def _texts(error: Any) -> tuple[str, str, str]:
@@ -181,7 +162,3 @@ def _texts(error: Any) -> tuple[str, str, str]:
     if diagnostics is not None and diagnostics.message_primary:
         return diagnostics.message_primary, diagnostics.message_detail or "", diagnostics.message_hint or ""
     return _ADBC.sub("", str(error)).strip(), "", ""
-
-
-def _redact(text: str, secret: Secret | None) -> str:
-    return text.replace(secret.reveal(), str(secret)) if secret else text

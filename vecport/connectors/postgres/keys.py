@@ -1,4 +1,4 @@
-"""Finding records by their ids: a condition on the key columns, and the texts that it is given.
+"""Keys in SQL: the condition that finds records by their ids, and the namespace that a row of a dump came from.
 
 All ids of a query travel in one parameter, a JSON array, so that no value enters a statement.
 """
@@ -6,10 +6,11 @@ All ids of a query travel in one parameter, a JSON array, so that no value enter
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ...model import ids as idlib
+from ...model.passport import Passport
 from . import sql
 from .layout import Layout, Slot
 
@@ -88,3 +89,30 @@ def _is_text(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+# ---- namespaces ----
+
+
+def namespace_of(passport: Mapping[str, Any] | None, layout: Layout) -> str | None:
+    """The namespace of a row, as restoring it finds it (``model.restore``).
+
+    Returns:
+        ``""`` where the passport moves no namespaces, None where the table has no column for them.
+    """
+    found = Passport.from_json(passport) if passport else None
+    if found is None or (found.namespace is None and found.prefix is None):
+        return ""
+    if found.prefix is not None:
+        if len(layout.keys) != 1:
+            return None
+        key, end = f"{sql.quote(layout.keys[0].column)}::text", sql.literal(found.prefix)
+        return f"CASE WHEN strpos({key}, {end}) > 0 THEN split_part({key}, {end}, 1) ELSE '' END"
+    column = next((slot.column for slot in layout.of("field") if slot.name == found.namespace), None)
+    if column is not None:
+        return f"coalesce({sql.quote(column)}::text, '')"
+    metadata = layout.one("metadata")
+    if metadata is None:
+        return None
+    value, key = f"{sql.quote(metadata.column)}::jsonb", sql.literal(found.namespace or "")
+    return f"CASE WHEN jsonb_typeof({value} -> {key}) = 'string' THEN {value} ->> {key} ELSE '' END"

@@ -15,12 +15,12 @@ from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
 from ..contract import MAX_NAMESPACES, Description, Json, Page, Permission, Selection, Source
-from . import permissions, spaces
+from . import permissions
 from .arrow import Batch, pa
 from .catalog import LOCKABLE, Table, require_table
 from .client import READ, SCAN, begin, connect, connect_columnar, opening, run
 from .failures import broken_streams, sqlstate, translated
-from .keys import key_condition, key_rows
+from .keys import key_condition, key_rows, namespace_of
 from .pages import Reader
 from .schema import Found, look, table_name
 
@@ -228,7 +228,7 @@ class PostgresSource(Source):
         self._uncounted = ""
         with self._failures(), self._reading() as connection:
             found = self._found = self._found or look(connection, self._place, self._name)
-            space = spaces.expression(found.comment.passport if found.comment else None, found.layout)
+            space = namespace_of(found.comment.passport if found.comment else None, found.layout)
             if not space:
                 self._uncounted = "" if space == "" else "no column of the table holds the namespaces"
                 return None

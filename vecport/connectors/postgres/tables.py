@@ -159,8 +159,10 @@ def is_left_over(connection: Connection, table: Table, wanted: Layout, plan: Tar
     return not scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
 
 
-def decided(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
+def decided(connection: Connection, table: Table | None, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
     """What becomes of a table that is there: its comment says whose it is, or that an import of it is under way."""
+    if table is None:
+        return "create"
     if plan.if_exists != "replace":
         refuse_other_relations(table)
     comment = parse_comment(table.comment)
