@@ -23,7 +23,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..errors import (
-    AlreadyExists,
     Incomplete,
     NotFound,
     NotRepresentable,
@@ -34,7 +33,7 @@ from ..errors import (
     UsageError,
 )
 from ..model import canonical, ids
-from ..model.batch import KEY_COLUMNS, dense_matrix, make_page
+from ..model.batch import KEY_COLUMNS, dense_matrix, join_pages
 from ..model.capabilities import COUNTS, SourceCapabilities, TargetCapabilities
 from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
 from ..model.compare import Judge
@@ -55,6 +54,8 @@ from .contract import (
     Target,
     TargetPlan,
 )
+from .kit import places
+from .kit.inserts import conflict
 from .kit.lifecycle import settle
 from .kit.settings import parse as parse_settings
 
@@ -165,8 +166,7 @@ def _not_found(place: Place, name: str) -> NotFound:
     if room is None:
         there = ", ".join(f"memory:{n}" for n in sorted(_rooms)) or "none"
         return NotFound(f"there is no place {place.text}", why=f"places of this process: {there}")
-    there = ", ".join(repr(n) for n in sorted(room.stores)) or "none"
-    return NotFound(f"collection {name!r} is not in {place.text}", why=f"collections there: {there}")
+    return places.not_found(name, place.text, room.stores)
 
 
 def _store(place: Place, name: str) -> tuple[_Room, _Store]:
@@ -275,14 +275,12 @@ class MemorySource(Source):
             if page == f.lose_row_on_page:
                 del rows[0]
             if rows:
-                yield Page(_joined(rows), list(last))
+                yield Page(join_pages(self._current().collection, rows), list(last))
 
     def fetch(self, keys: Sequence[Key]) -> pa.RecordBatch:
         rows = self._rows()
         found = [rows[k] for k in dict.fromkeys(keys) if k in rows and self._keep(rows[k])]
-        if not found:
-            return make_page(self.describe().collection, ids=[])
-        return _joined(found)
+        return join_pages(_store(self._place, self._name)[1].collection, found)
 
     def keys(self) -> Iterator[pa.RecordBatch]:
         keys, _ = self._keys()
@@ -359,10 +357,6 @@ class LiveMemorySource(MemorySource):
 
     def attach(self, token: Json) -> None:
         self._snapshot = _store(self._place, self._name)[1]
-
-
-def _joined(rows: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
 
 
 def _texts(batch: pa.RecordBatch, column: str) -> list[str]:
@@ -466,11 +460,7 @@ class MemoryTarget(Target):
             judge = Judge(made, made, {})
             other = [k for k, row in rows.items() if k not in new and judge.compare(row, store.rows[k]).changed[0]]
             if other:
-                raise AlreadyExists(
-                    f"record {other[0][1]!r} is in {self._name!r} already, with other content",
-                    "--on-conflict fail was chosen", "nothing of its batch was written",
-                    "keep what is there: --on-conflict skip; or take the dump's: --on-conflict replace",
-                )  # fmt: skip
+                raise conflict(other[0][1], self._name, "nothing of its batch was written")
         return new
 
     def delete(self, keys: Sequence[Key]) -> None:
@@ -505,7 +495,7 @@ class MemoryTarget(Target):
         rows = [row for (ns, _), row in list(store.rows.items()) if ns == namespace]
         if not rows:
             return []
-        batch = _joined(rows)
+        batch = join_pages(store.collection, rows)
         matrix, valid = dense_matrix(batch.column(store.collection.columns()[vector]), field_)
         scores = _scores(matrix.astype(np.float64), query.astype(np.float64), field_)
         found = np.array(batch.column("id").to_pylist(), object)[valid]

@@ -6,7 +6,7 @@ a *row group* has the two hash columns ``_vh`` and ``_mh`` behind them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,14 @@ def make_page(
                 f" {array.type} x {len(array)} with {array.null_count} nulls, expected {field.type} x {n}"
             )
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def join_pages(collection: Collection, pages: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    """Pages as one, whose columns are whole; an empty page where there is none."""
+    filled = [page for page in pages if page.num_rows]
+    if len(filled) <= 1:
+        return filled[0] if filled else make_page(collection, ids=[])
+    return pa.Table.from_batches(filled).combine_chunks().to_batches()[0]
 
 
 def _text(values: pa.Array | Sequence[str | None]) -> pa.Array:

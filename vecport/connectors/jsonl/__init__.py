@@ -30,9 +30,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ...errors import NotFound
 from ..address import Place
 from ..contract import CollectionSummary, Connector, ConnectorInfo, Selection, Source, Target
+from ..kit import places
 from .client import Input, collection_name, is_jsonl, not_found
 from .info import INFO
 from .read import JsonlSource, PositionalJsonlSource
@@ -59,7 +59,7 @@ class JsonlConnector(Connector):
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
         name = collection_name(place.path)
         if collection != name:
-            raise NotFound(f"collection {collection!r} is not in {place.text}", why=f"collections there: {name!r}")
+            raise places.not_found(collection, place.text, [name])
         positional = place.option("ids") == "position"
         return (PositionalJsonlSource if positional else JsonlSource)(place, name, selection)
 

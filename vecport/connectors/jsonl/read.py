@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ...errors import Incomplete, UsageError
-from ...model.batch import KEY_COLUMNS, make_page, page_schema
+from ...model.batch import KEY_COLUMNS, join_pages, make_page
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import Collection, collection_from_json, collection_to_json
 from .. import access
@@ -97,8 +97,7 @@ class JsonlSource(Source):
             mask = [key in wanted for key in zip(*columns, strict=True)]
             if any(mask):
                 found.append(page.batch.filter(pa.array(mask)))
-        table = pa.Table.from_batches(found, schema=page_schema(self._described())).combine_chunks()
-        return pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], schema=table.schema)
+        return join_pages(self._described(), found)
 
     def keys(self) -> Iterator[pa.RecordBatch]:
         kind = self._described().id_kind

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ...errors import NotRepresentable
 from ...model.collection import METRICS, Collection, Field, VectorField
+from ..kit.passports import text_of
 from .catalog import Table
 from .types import BASES, ColumnType, parse_type
 from .vectors import VECTOR_TYPES
@@ -202,7 +203,7 @@ class Comment:
             "passport": dict(self.passport),
         }
         # The comment is plain JSON with escapes, so that no encoding of the database refuses it.
-        return PREFIX + json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return PREFIX + text_of(data)
 
 
 def parse_comment(text: str) -> Comment | None:

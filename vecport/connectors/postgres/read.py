@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import IntegrityError, SnapshotGone, Unavailable, UsageError
-from ...model.batch import make_page
+from ...model.batch import join_pages
 from ...model.capabilities import SourceCapabilities
 from ...model.collection import collection_to_json
 from ..address import Place
@@ -202,9 +202,7 @@ class PostgresSource(Source):
                 condition = key_condition(found.layout, "$1", self._version)
                 query = f"SELECT {reader.select_list()} FROM {found.table.rows}{self._filter(condition)}"
                 pages += [reader.page(batch) for batch in self._batches(query, _KEYS_AT_ONCE, (json.dumps(rows),))]
-        if not pages:
-            return make_page(found.collection, ids=[])
-        return pa.Table.from_batches(pages).combine_chunks().to_batches()[0]
+        return join_pages(found.collection, pages)
 
     def keys(self) -> Iterator[Batch]:
         """See ``Source.keys``."""
