@@ -36,15 +36,16 @@ def to_read(connection: Connection, place: Place, collection: str) -> tuple[Perm
     if table is None or table.kind not in READABLE:
         return ()
     role = _Role.of(connection)
-    snapshot = role.has("function", "pg_catalog.pg_export_snapshot()", "EXECUTE")
     return (
         *_schema(role, table.schema),
         _read(role, table),
-        Permission(
-            "export a snapshot", snapshot, "" if snapshot else "EXECUTE on pg_export_snapshot() is missing",
-            "" if snapshot else role.grant("EXECUTE", "FUNCTION pg_catalog.pg_export_snapshot()"),
+        _needed(
+            "export a snapshot",
+            role.has("function", "pg_catalog.pg_export_snapshot()", "EXECUTE"),
+            "EXECUTE on pg_export_snapshot() is missing",
+            role.grant("EXECUTE", "FUNCTION pg_catalog.pg_export_snapshot()"),
         ),
-    )  # fmt: skip
+    )
 
 
 def to_write(connection: Connection, place: Place, collection: str, plan: TargetPlan) -> tuple[Permission, ...]:
@@ -108,6 +109,11 @@ class _Role:
         return f"GRANT {privileges} ON {on} TO {sql.quote(self.name)};"
 
 
+def _needed(what: str, allowed: bool, why: str, grant: str) -> Permission:
+    """A permission; what it lacks, and what gives it, are said where it is missing."""
+    return Permission(what, True) if allowed else Permission(what, False, why, grant)
+
+
 def _schema(role: _Role, schema: str) -> list[Permission]:
     """Only where it is missing: everything that is in the schema says the rest."""
     if role.has("schema", schema, "USAGE"):
@@ -167,8 +173,8 @@ def _extension(role: _Role) -> list[Permission]:
     if extension is not None:
         usable = not _schema(role, extension.schema)
         grant = role.grant("USAGE", f"SCHEMA {sql.quote(extension.schema)}")
-        why = "" if usable else f"USAGE on its schema {extension.schema!r} is missing"
-        return [Permission("use the extension vector", usable, why, "" if usable else grant)]
+        why = f"USAGE on its schema {extension.schema!r} is missing"
+        return [_needed("use the extension vector", usable, why, grant)]
     what = "create the extension vector"
     offered = run(
         role.connection,
@@ -183,13 +189,11 @@ def _extension(role: _Role) -> list[Permission]:
     superuser = role.ask("rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
     may = superuser or (offered[0] and role.ask("pg_catalog.has_database_privilege(current_database(), 'CREATE')"))
     why = "it is not installed in this database, and this role may not create it"
-    return [Permission(what, True) if may else Permission(what, False, why, "CREATE EXTENSION vector;")]
+    return [_needed(what, bool(may), why, "CREATE EXTENSION vector;")]
 
 
 def _owner(role: _Role, table: Table, what: str, why: str) -> Permission:
-    if role.owns(table):
-        return Permission(what, True)
-    return Permission(what, False, why, f"ALTER TABLE {table.quoted} OWNER TO {sql.quote(role.name)};")
+    return _needed(what, role.owns(table), why, f"ALTER TABLE {table.quoted} OWNER TO {sql.quote(role.name)};")
 
 
 def _into(role: _Role, table: Table, plan: TargetPlan) -> list[Permission]:
@@ -201,12 +205,8 @@ def _into(role: _Role, table: Table, plan: TargetPlan) -> list[Permission]:
     if append:
         database = role.ask("current_database()::text")
         temporary = role.has("database", database, "TEMPORARY")
-        found.append(
-            Permission(
-                "make a temporary table", temporary, "" if temporary else f"TEMPORARY on {database!r} is missing",
-                "" if temporary else role.grant("TEMPORARY", f"DATABASE {sql.quote(database)}"),
-            )
-        )  # fmt: skip
+        grant = role.grant("TEMPORARY", f"DATABASE {sql.quote(database)}")
+        found.append(_needed("make a temporary table", temporary, f"TEMPORARY on {database!r} is missing", grant))
     if tables.may_comment(table, plan) or any(key.startswith("index") for key in plan.settings):
         found.append(_owner(role, table, "comment on the table and index it", "only its owner may"))
     return found
@@ -228,10 +228,7 @@ def _creating(role: _Role, home: str, table: Table | None, plan: TargetPlan) -> 
     if ack is not None:
         missing = [p for p in ("SELECT", "INSERT", "DELETE") if not role.has("table", ack.oid, p)]
         what, listed = f"record what was written in {ack.shown}", ", ".join(missing)
-        if missing:
-            found.append(Permission(what, False, f"{listed} is missing", role.grant(listed, ack.quoted)))
-        else:
-            found.append(Permission(what, True))
+        found.append(_needed(what, not missing, f"{listed} is missing", role.grant(listed, ack.quoted)))
     created = table is None or plan.if_exists == "replace"
     indexed = plan.collection.vectors and (table is None or tables.may_comment(table, plan))
     if not created and ack is not None and not indexed:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -251,7 +252,7 @@ class PostgresSource(Source):
 
     # -- how it works --------------------------------------------------------------------------
 
-    def _failures(self) -> Any:
+    def _failures(self) -> AbstractContextManager[None]:
         return translated(f"{self._place.text} {self._name!r}", self._place.password)
 
     def _open(self) -> Connection:
@@ -267,9 +268,17 @@ class PostgresSource(Source):
             self._connection.execute("ROLLBACK")
         return self._connection
 
-    def _reading(self) -> _Transaction:
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
         """The snapshot's transaction, or a short one of its own."""
-        return _Transaction(self._open(), borrowed=self._token is not None)
+        connection, borrowed = self._open(), self._token is not None
+        try:
+            if not borrowed:
+                begin(connection, READ)
+            yield connection
+        finally:
+            if not borrowed and not connection.closed:
+                connection.execute("ROLLBACK")
 
     def _attached(self) -> Found:
         if self._token is None:
@@ -358,23 +367,6 @@ class PostgresSource(Source):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-class _Transaction:
-    """A read-only transaction for a few statements, unless there is one already."""
-
-    def __init__(self, connection: Connection, *, borrowed: bool) -> None:
-        self._connection = connection
-        self._borrowed = borrowed
-
-    def __enter__(self) -> Connection:
-        if not self._borrowed:
-            begin(self._connection, READ)
-        return self._connection
-
-    def __exit__(self, *exc: object) -> None:
-        if not self._borrowed and not self._connection.closed:
-            self._connection.execute("ROLLBACK")
 
 
 def _join(connection: Connection, token: Json) -> bool:

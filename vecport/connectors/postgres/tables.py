@@ -149,18 +149,11 @@ def _create_table(quoted: str, layout: Layout, extension: Extension | None, coun
     return f"CREATE TABLE {quoted} ({', '.join(columns)}, PRIMARY KEY ({keys}))"
 
 
-def is_left_over(connection: Connection, table: Table, wanted: Layout, plan: TargetPlan) -> bool:
-    """Whether a table is one of vecport's, empty, and of another shape or metric than is wanted."""
-    comment = parse_comment(table.comment)
-    if comment is None or comment.layout.differences(table):
-        return False
-    if comment.layout == wanted and not _other_metrics(table, wanted, comment, plan, known=False):
-        return False
-    return not scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})")
-
-
 def decided(connection: Connection, table: Table | None, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
-    """What becomes of a table that is there: its comment says whose it is, or that an import of it is under way."""
+    """What becomes of a table that is there: its comment says whose it is, or that an import of it is under way.
+
+    An empty one that is as vecport made it, for another shape or metric, is made anew.
+    """
     if table is None:
         return "create"
     if plan.if_exists != "replace":
@@ -170,10 +163,14 @@ def decided(connection: Connection, table: Table | None, wanted: Layout, plan: T
     ours = ours or acknowledge.under_way(connection, table, plan.import_id)
     rows = None if scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})") else 0
     passport = None if comment is None else {"import_id": comment.import_id}
-    return settle(
-        plan, Description(plan.collection, rows, passport), title=f"the table {table.shown}", place=place.text,
-        ours=ours, fits=lambda: not is_left_over(connection, table, wanted, plan),
-    )  # fmt: skip
+
+    def fits() -> bool:
+        if comment is None or comment.layout.differences(table):
+            return True
+        return comment.layout == wanted and not _other_metrics(table, wanted, comment, plan, known=False)
+
+    there = Description(plan.collection, rows, passport)
+    return settle(plan, there, title=f"the table {table.shown}", place=place.text, ours=ours, fits=fits)
 
 
 def check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
