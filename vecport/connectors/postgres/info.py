@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from ..contract import ConnectorInfo, Option
-
-TITLE: Final = "PostgreSQL"
+from .settings import SETTINGS, TITLE
 
 INFO: Final = ConnectorInfo(
     name="postgres",
-    title="PostgreSQL (pgvector)",
+    title=f"{TITLE} (pgvector)",
     schemes=("postgresql", "postgres", "pgvector", "postgresql+psycopg"),
     extra="postgres",
     modules=("psycopg", "adbc_driver_postgresql"),
@@ -24,5 +23,6 @@ INFO: Final = ConnectorInfo(
         ),
         Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
     ),
+    settings=SETTINGS,
     where="SQL: a boolean expression over the table's columns",
 )

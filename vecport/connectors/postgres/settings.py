@@ -8,14 +8,15 @@ from typing import Final
 from ...errors import UsageError
 from ..contract import TargetPlan
 from ..kit.settings import Setting, Value, parse
-from .info import TITLE
 from .vectors import INDEX_METHODS, VECTOR_TYPES
+
+TITLE: Final = "PostgreSQL"
 
 #: The parameters of indexes, by name: whole numbers within the bounds of pgvector.
 PARAMETERS: Final = {
     setting.name: setting
     for setting in (
-        Setting("m", "Links of a node in an hnsw index.", low=2, high=100, of="vector"),
+        Setting("m", "Links of a node of an hnsw index.", low=2, high=100, of="vector"),
         Setting("ef_construction", "Candidates while an hnsw index is built.", low=4, high=1_000, of="vector"),
         Setting("lists", "Lists of an ivfflat index.", low=1, high=32_768, of="vector"),
     )

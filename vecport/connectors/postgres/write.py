@@ -25,12 +25,12 @@ from .client import READ, WRITE, begin, connect, run
 from .columns import INT_MAX, INT_MIN, columns_in, new_columns
 from .failures import translated
 from .indexes import build_index, plan_indexes
-from .info import TITLE
 from .keys import key_condition, key_rows
 from .layout import Layout, parse_comment
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
 from .schema import look, table_name, version
+from .settings import TITLE
 from .types import PATTERN
 from .vectors import VECTOR_TYPES
 
