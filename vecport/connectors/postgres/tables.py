@@ -20,6 +20,8 @@ from .client import run
 from .columns import columns_in
 from .failures import sqlstate
 from .layout import Comment, Layout, parse_comment
+from .owntypes import TypeMaker
+from .schema import table_name
 from .vectors import VECTOR_TYPES
 
 if TYPE_CHECKING:
@@ -35,7 +37,41 @@ _COUNTED: Final = {
 _SERIALS: Final = {"int2": "smallserial", "int4": "serial", "int8": "bigserial"}
 
 
-def ensure_extension(connection: Connection) -> Extension:
+def make_ready(
+    connection: Connection, place: Place, collection: str, plan: TargetPlan, wanted: Layout
+) -> tuple[Table, Layout, Extension | None]:
+    """Find or create the table of an import, and register the import.
+
+    Args:
+        connection: in the transaction that prepares the target.
+        place, collection: name the table.
+        plan: of the import.
+        wanted: the columns that the table would have if it were created.
+
+    Returns:
+        The table, the columns that are written, and pgvector where there are vectors.
+    """
+    schema, name = table_name(place, collection)
+    sql.check_name(name)
+    extension = _ensure_extension(connection) if plan.collection.vectors else None
+    table = find_table(connection, schema, name)
+    decision = _decided(connection, table, wanted, plan, place)
+    if table is not None and decision == "recreate":
+        _drop(connection, table)
+        schema, table = table.schema, None
+    home = table.schema if table is not None else _home_of(connection, schema)
+    # Types go with a table that is created: where the one that is there stays, all of this is undone.
+    create = table is None or plan.if_exists == "create"
+    layout = TypeMaker(connection, home, plan.native.get("types"), create=create).layout(wanted)
+    if table is None:
+        table = _create(connection, home, name, plan, layout, extension)
+    else:
+        layout = _fit(connection, table, plan, layout)
+    acknowledge.begin(connection, table, plan.import_id, fresh=not (plan.resume and decision == "keep"))
+    return table, layout, extension
+
+
+def _ensure_extension(connection: Connection) -> Extension:
     """Find pgvector, or create it in this database.
 
     Raises:
@@ -69,14 +105,14 @@ def ensure_extension(connection: Connection) -> Extension:
     return extension
 
 
-def drop(connection: Connection, table: Table) -> None:
+def _drop(connection: Connection, table: Table) -> None:
     """Drop the table alone; what depends on it stands in the way."""
     if table.kind != "table":
         raise AlreadyExists(f"{table.shown} is a {table.kind}", why="only an ordinary table is replaced")
     run(connection, f"DROP TABLE {table.quoted}")
 
 
-def home_of(connection: Connection, schema: str | None) -> str:
+def _home_of(connection: Connection, schema: str | None) -> str:
     """The schema in which a table is created."""
     home = schema or scalar(connection, "SELECT current_schema()")
     if home is None:
@@ -90,7 +126,7 @@ def home_of(connection: Connection, schema: str | None) -> str:
     return str(home)
 
 
-def create(
+def _create(
     connection: Connection,
     home: str,
     name: str,
@@ -149,7 +185,7 @@ def _create_table(quoted: str, layout: Layout, extension: Extension | None, coun
     return f"CREATE TABLE {quoted} ({', '.join(columns)}, PRIMARY KEY ({keys}))"
 
 
-def decided(connection: Connection, table: Table | None, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
+def _decided(connection: Connection, table: Table | None, wanted: Layout, plan: TargetPlan, place: Place) -> Decision:
     """What becomes of a table that is there: its comment says whose it is, or that an import of it is under way.
 
     An empty one that is as vecport made it, for another shape or metric, is made anew.
@@ -173,7 +209,7 @@ def decided(connection: Connection, table: Table | None, wanted: Layout, plan: T
     return settle(plan, there, title=f"the table {table.shown}", place=place.text, ours=ours, fits=fits)
 
 
-def check_existing(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
+def _fit(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout) -> Layout:
     """Decide whether an import may write into an existing table; return the layout in which it does."""
     refuse_other_relations(table)
     comment = parse_comment(table.comment)

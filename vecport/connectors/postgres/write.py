@@ -18,7 +18,7 @@ from ..address import Place
 from ..checks import check_batch, check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..kit.checks import check_keys
-from . import acknowledge, blame, permissions, search, sql, tables, watch
+from . import acknowledge, blame, permissions, search, tables, watch
 from .arrow import Batch
 from .catalog import Extension, Table, find_table, read_extension
 from .client import READ, WRITE, begin, connect, run
@@ -150,27 +150,12 @@ class PostgresTarget(Target):
             AuthenticationFailed: the role may not create what is needed.
         """
         check_plan(plan, self.capabilities, TITLE)
-        layout = new_columns(plan, self._place)
-        plan_indexes(plan, layout)
-        schema, name = table_name(self._place, self._name)
-        sql.check_name(name)
+        wanted = new_columns(plan, self._place)
+        # An index that cannot be built is refused before anything is created.
+        plan_indexes(plan, wanted)
         with self._failures(), self._transaction(WRITE) as connection:
-            extension = tables.ensure_extension(connection) if plan.collection.vectors else None
-            table = find_table(connection, schema, name)
-            decision = tables.decided(connection, table, layout, plan, self._place)
-            if table is not None and decision == "recreate":
-                tables.drop(connection, table)
-                schema, table = table.schema, None
-            home = table.schema if table is not None else tables.home_of(connection, schema)
-            # Types go with a table that is created: where the one that is there stays, all of this is undone.
-            create = table is None or plan.if_exists == "create"
-            layout = TypeMaker(connection, home, plan.native.get("types"), create=create).layout(layout)
-            if table is None:
-                table = tables.create(connection, home, name, plan, layout, extension)
-            else:
-                layout = tables.check_existing(connection, table, plan, layout)
-            acknowledge.begin(connection, table, plan.import_id, fresh=not (plan.resume and decision == "keep"))
-        self._import = _Import(plan, table, layout, extension)
+            ready = tables.make_ready(connection, self._place, self._name, plan, wanted)
+        self._import = _Import(plan, *ready)
 
     def attach(self, plan: TargetPlan) -> None:
         """See ``Target.attach``; finds the table that ``prepare`` made."""
