@@ -11,12 +11,12 @@ READY := $(VENV)/.ready
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): requirements/dev.lock requirements/uv.lock pyproject.toml
+$(READY): requirements/dev.lock requirements/uv.lock pyproject.toml samples/plugin/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("vecport needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e samples/plugin
 	@touch $(READY)
 
 demo: $(READY)  ## Move a real collection from Chroma to Qdrant and Postgres and prove that nothing was lost

@@ -67,6 +67,8 @@ def _check_vector(v: VectorField, caps: TargetCapabilities, title: str) -> None:
         raise _refused(f"{what}{v.dim:,} dimensions", title, f"those of {v.kind} vectors go by {multiple}")
     if caps.metric_required and v.metric not in caps.metrics_of(v.kind):
         raise _refused(f"{what}metric {v.metric!r}", title, f"one of: {', '.join(sorted(caps.metrics_of(v.kind)))}")
+    if v.name and (problem := caps.vector_names.problem(v.name)):
+        raise _refused(f"a vector {v.name!r}", title, problem)
     if not v.name and (not caps.unnamed_vector or v.kind in caps.named_kinds):
         raise _refused(f"{what}no name", title, "its vectors have names")
 

@@ -125,6 +125,7 @@ class TargetCapabilities:
         vectors_min: the smallest one.
         unnamed_vector: it can hold one vector without a name.
         named_vectors: a vector can keep its name.
+        vector_names: the names that vectors can have; one that has another is called as its column in a dump.
         named_kinds: kinds of vectors that need a name, where others do not.
         vector_name: what a sole unnamed vector is called where names are needed.
         kinds: vector kinds with the dtypes that each holds exactly.
@@ -167,6 +168,7 @@ class TargetCapabilities:
     vectors_min: int = 0
     unnamed_vector: bool = True
     named_vectors: bool = True
+    vector_names: Names = Names()
     named_kinds: frozenset[str] = frozenset()
     vector_name: str = "embedding"
     kinds: dict[str, frozenset[str]] = field(default_factory=lambda: {"dense": frozenset({"float32"})})

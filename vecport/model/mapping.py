@@ -326,6 +326,8 @@ def _map_vectors(
         name = chosen.get(v.name, v.name) if caps.named_vectors else ""
         if not name and (not caps.unnamed_vector or v.kind in caps.named_kinds):
             name = caps.vector_name
+        if name and v.name not in chosen and caps.vector_names.problem(name):
+            name = source.columns()[v.name]
         names[name] = v.name
         out.append(_map_vector(v, name, profile, caps, settings, ledger))
     return tuple(out), names
@@ -341,6 +343,9 @@ def _check_names(source: Collection, caps: TargetCapabilities, chosen: MappingTy
                 if caps.named_vectors else "its vectors have no names",
                 "nothing was written",
             )  # fmt: skip
+        if chosen[name] and (problem := caps.vector_names.problem(chosen[name])):
+            raise UsageError(f"the vector {name!r} cannot be called {chosen[name]!r} in the target", problem,
+                             "nothing was written")  # fmt: skip
 
 
 def _check_metric_setting(source: Collection, caps: TargetCapabilities, settings: MappingType[str, str]) -> None:

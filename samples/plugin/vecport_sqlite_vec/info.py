@@ -1,11 +1,8 @@
 """What the connector is called, and how its sessions are opened."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from vecport.connectors.address import Place
-from vecport.connectors.contract import CollectionSummary, Connector, ConnectorInfo, Option, Selection, Source, Target
+from vecport.connectors.contract import CollectionSummary, Connector, ConnectorInfo, Option
+from vecport.connectors.kit.places import begins_with
 
 from . import client, schema
 from .read import SqliteVecSource
@@ -15,13 +12,13 @@ from .write import SqliteVecTarget
 class SqliteVecConnector(Connector):
     """A SQLite file is a place, its vec0 tables are the collections."""
 
-    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+    info = ConnectorInfo(
         name="sqlite-vec",
         title=client.TITLE,
         schemes=("sqlite-vec",),
         extra="",
         modules=("apsw", "sqlite_vec"),
-        install="pip install vecport-sqlite-vec",
+        install="pip install apsw sqlite-vec",
         example="sqlite-vec:./notes.db",
         options=(
             Option("document", "The text column that holds the document.", "document"),
@@ -29,22 +26,15 @@ class SqliteVecConnector(Connector):
         ),
         where="an SQL condition over the table's columns, as genre = 'travel'",
     )
-    source: ClassVar[type[Source] | None] = SqliteVecSource
-    target: ClassVar[type[Target] | None] = SqliteVecTarget
+    source, target = SqliteVecSource, SqliteVecTarget
 
     def collections(self, place: Place) -> list[CollectionSummary]:
-        with client.session(place.path, place.text) as db:
-            tables = [schema.read(db, name, place) for name in schema.names(db)]
-            return [CollectionSummary(table.name, table.count(db)) for table in tables]
-
-    def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
-        return SqliteVecSource(place, collection, selection)
-
-    def open_target(self, place: Place, collection: str) -> Target:
-        return SqliteVecTarget(place, collection)
+        with client.handle(lambda: place.path, place.text).once() as db:
+            tables = [schema.read(db, name, place) for name in schema.bodies(db)]
+            return [CollectionSummary(t.collection.name, schema.described(t).count) for t in tables]
 
     def recognises(self, path: str) -> bool:
-        if not client.is_sqlite(path):
+        if not begins_with(path, b"SQLite format 3\0"):
             return False
-        with client.session(path, path) as db:
-            return bool(schema.names(db))
+        with client.handle(lambda: path, path).once() as db:
+            return bool(schema.bodies(db))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from ...errors import UsageError
 from ..address import Place
@@ -41,12 +41,18 @@ class Connector(ABC):
         return collection + suffix
 
     def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
-        """Open a reading session. Connects lazily or at once; never creates anything."""
-        raise UsageError(f"{self.info.title} cannot be read by vecport")
+        """Open a reading session, ``source`` with these arguments. Connects lazily or at once; creates nothing."""
+        if self.source is None:
+            raise UsageError(f"{self.info.title} cannot be read by vecport")
+        made: Source = cast(Any, self.source)(place, collection, selection)
+        return made
 
     def open_target(self, place: Place, collection: str) -> Target:
-        """Open a writing session; nothing is created before ``prepare``."""
-        raise UsageError(f"{self.info.title} cannot be written by vecport")
+        """Open a writing session: ``target`` with these arguments; nothing is created before ``prepare``."""
+        if self.target is None:
+            raise UsageError(f"{self.info.title} cannot be written by vecport")
+        made: Target = cast(Any, self.target)(place, collection)
+        return made
 
     def recognises(self, path: str) -> bool:
         """Whether an existing local file or folder belongs to this connector (bare paths are asked around)."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pyarrow_compute
 
 from ...errors import IntegrityError, NotRepresentable
 from ...model import ids as idlib
-from ...model.capabilities import MetadataRules, TargetCapabilities
+from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import VectorField
 from ...model.passport import ORIGINALS
 from ...model.projection import Projection
@@ -25,6 +25,12 @@ from ..checks import check_batch
 from ..contract import TargetPlan
 
 pc: Final[Any] = pyarrow_compute
+#: A text with plain JSON: it has no more kinds of values, and the key that tags others in a dump means nothing there.
+JSON_TEXT: Final = MetadataRules(
+    exact=frozenset(VALUE_KINDS) - {"nonfinite", "decimal", "bytes", "surrogates"},
+    forbidden_keys=r"\$+vp",
+    forbidden_mark='$vp"',
+)
 SAFE: Final = "nothing of this row group was written"
 _SHOWN: Final = 80
 
@@ -74,7 +80,7 @@ def _check_ids(batch: pa.RecordBatch, id_kind: str, caps: TargetCapabilities, ti
         forbidden = re.compile(caps.id_forbidden)
         bad = pa.array([forbidden.search(id) is not None for id in ids.to_pylist()], pa.bool_())
         _refuse_first(batch, bad, "its id", f"{title} takes no ids that are empty or have such characters")
-    if not caps.id_text and id_kind in _FORMS:
+    if id_kind in caps.id_kinds and id_kind in _FORMS:
         _refuse_first(batch, _unfit(ids, id_kind, caps), "its id", f"{title} holds {_kinds(caps)}")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ...model.passport import Passport
-from ..contract import MAX_NAMESPACES, Json
+from ..contract import MAX_NAMESPACES, Json, Source
 from .staged import write_durably
 
 #: The key under which collections keep it, where metadata has keys.
@@ -106,3 +107,23 @@ def counted_namespaces(
     if rest < 0 or len(counts) > most:
         return None, f"values of {found.namespace!r} are lists, or too many for one request"
     return ({**counts, "": counts.get("", 0) + rest} if rest else counts), ""
+
+
+class CountedByPassport(Source):
+    """Owns namespaces and uncounted, for a database without namespaces that vecport may have filled from one with them.
+
+    A connector that has other bases names this one before them.
+    """
+
+    @abstractmethod
+    def _by_key(self, key: str) -> Mapping[str, int] | str:
+        """Count the selection's records by the texts under a metadata key, or say in a sentence why that cannot be."""
+
+    def namespaces(self) -> Mapping[str, int] | None:
+        return self._counted()[0]
+
+    def uncounted(self) -> str:
+        return self._counted()[1]
+
+    def _counted(self) -> tuple[Mapping[str, int] | None, str]:
+        return counted_namespaces(self.describe().passport, lambda: self.count() or 0, self._by_key)

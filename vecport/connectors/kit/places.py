@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from itertools import islice
 
@@ -48,6 +49,14 @@ def check_key_travels_safely(place: Place, option: str = "api-key", tls: str = "
             safe="nothing was sent",
             next=f"use TLS: {secured}",
         )
+
+
+def begins_with(path: str, magic: bytes) -> bool:
+    """Whether a path is a file that begins with these bytes, as ``Connector.recognises`` asks."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def bracketed(host: str) -> str:

@@ -48,6 +48,22 @@ class Rows(Generic[K]):
         return type(self)(self.keys[:rows])
 
 
+@dataclass(slots=True)
+class TupleRows(Rows[K]):
+    """Records as tuples, the key in front, as SQL gives them."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rows: list[tuple[Any, ...]]) -> TupleRows[K]:
+        """All that a query gave."""
+        keys = [row[0] for row in rows]
+        return cls(keys, last=keys[-1] if keys else None, rows=rows)
+
+    def head(self, rows: int) -> TupleRows[K]:
+        return TupleRows.of(self.rows[:rows])
+
+
 R = TypeVar("R", bound=Rows[Any])
 
 
@@ -109,7 +125,6 @@ class KeyRanges(Source, Generic[K, R]):
     connector may cut otherwise, with partitions whose further entries ``_ask`` understands.
     """
 
-    order: Order[K]
     #: Keys that are looked up in one request.
     get_rows: int = 1_000
 
@@ -133,6 +148,12 @@ class KeyRanges(Source, Generic[K, R]):
     @abstractmethod
     def _page(self, rows: R) -> pa.RecordBatch:
         """Rows as a page."""
+
+    @property
+    def order(self) -> Order[K]:
+        """The order of the keys: that of texts, or of whole numbers of 64 bits, as the collection's ids are."""
+        order: Order[Any] = IntOrder() if self._schema().id_kind == "int" else TextOrder()
+        return order
 
     def _page_rows(self, rows: int) -> int:
         """How many records may be asked for at once."""

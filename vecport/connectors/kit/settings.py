@@ -26,6 +26,7 @@ class Setting:
         help: one sentence.
         kind: ``int``, ``number``, ``flag`` (true or false), ``choice`` or ``text``.
         low, high: the bounds of an int or number, both included.
+        multiple: what an int is a multiple of.
         choices: of a choice.
         pattern: a regular expression (full match) of a text.
         takes: what a text looks like, in a few words.
@@ -41,6 +42,7 @@ class Setting:
     kind: Literal["int", "number", "flag", "choice", "text"] = "int"
     low: float = 0
     high: float = 1 << 31
+    multiple: int = 1
     choices: tuple[str, ...] = ()
     pattern: str = ".*"
     takes: str = "a text"
@@ -52,7 +54,7 @@ class Setting:
         """What it takes, in a few words."""
         if self.kind in ("int", "number"):
             word = "a whole number" if self.kind == "int" else "a number"
-            return f"{word} from {self.low:,} to {self.high:,}"
+            return f"{word} from {self.low:,} to {self.high:,}" + (f" by {self.multiple}" if self.multiple > 1 else "")
         return {"flag": "true or false", "choice": ", ".join(self.choices)}.get(self.kind, self.takes)
 
     def holds(self, value: Any) -> bool:
@@ -60,7 +62,8 @@ class Setting:
         if self.kind == "flag":
             return type(value) is bool
         if self.kind in ("int", "number"):
-            return type(value) in ((int,) if self.kind == "int" else (int, float)) and self.low <= value <= self.high
+            fits = type(value) in ((int,) if self.kind == "int" else (int, float)) and self.low <= value <= self.high
+            return fits and (self.multiple == 1 or value % self.multiple == 0)
         if type(value) is not str:
             return False
         return value in self.choices if self.kind == "choice" else re.fullmatch(self.pattern, value) is not None
@@ -137,6 +140,29 @@ def _setting(key: str, known: Mapping[str, Setting], vectors: frozenset[str]) ->
 def _spelled(setting: Setting) -> str:
     suffix = {"one": ".VECTOR", "key": ".KEY"}.get(setting.of, "")
     return setting.name + suffix
+
+
+def check_kept(
+    values: Mapping[str, Value], found: Mapping[str, Any], table: Iterable[Setting], collection: str
+) -> None:
+    """Refuse choices that a collection which stays as it is does not have.
+
+    Args:
+        values: the user's.
+        found: what the database shows of the collection, nested as the paths are.
+        table: the database's settings.
+        collection: its name.
+
+    Raises:
+        UsageError: naming the first setting that is otherwise there.
+    """
+    for setting in table:
+        value, there = values.get(setting.name), _at(found, setting.path.split(".")) if setting.path else None
+        if value is not None and there is not None and value != there:
+            raise UsageError(
+                f"--set {setting.name}={value}: collection {collection!r} is there already, with {there}",
+                "settings are of what is created", "nothing was written", f"leave out --set {setting.name}",
+            )  # fmt: skip
 
 
 def chosen(values: Mapping[str, Value], name: str, vector: str) -> Value | None:
