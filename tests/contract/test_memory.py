@@ -45,6 +45,17 @@ class TestLiveMemory(TestMemory):
         forget("live")
 
 
+class TestSleepingMemory(TestMemory):
+    """Each session wakes what it reads and writes, and lets it sleep again."""
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+        bed = tmp_path_factory.mktemp("bed") / "bed"
+        yield with_options(parse("memory:sleeping"), {"sleeps": str(bed)})
+        assert bed.read_text() == "asleep"
+        forget("sleeping")
+
+
 PROBE = """
 import pytest
 from vecport.connectors.address import parse

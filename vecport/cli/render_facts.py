@@ -64,6 +64,8 @@ def plan(result: PlanResult) -> Sheet:
     target, creates = facts.pop("target", None), facts.pop("creates", None)
     permissions = facts.pop("permissions", None) or []
     figures = facts.pop("estimates", None) or []
+    # The notes say them.
+    facts.pop("effects", None)
     if facts.get("namespaces"):
         facts["namespaces"] = {name or "(default)": n for name, n in facts["namespaces"].items()}
     collections = facts.pop("collections", None) or {}

@@ -24,11 +24,11 @@ T = TypeVar("T")
 #: What is retried, and counted as one request where it is ``True``.
 _READING: Mapping[str, bool] = {
     "describe": False, "permissions": False, "alive": False, "attach": False, "namespaces": False, "uncounted": False,
-    "fetch": True, "count": True,
+    "fetch": True, "count": True, "effects": False, "apply": False, "undo": False,
 }  # fmt: skip
 _WRITING: Mapping[str, bool] = {
     "describe": False, "permissions": False, "attach": True, "count": True, "acknowledged": True, "finish": True,
-    "link": True, "delete": True, "search": True,
+    "link": True, "delete": True, "search": True, "effects": False, "apply": False, "undo": False,
 }  # fmt: skip
 #: What a run asks before anything else: a place that was mistyped or is down says so at once.
 _FIRST = frozenset(("describe", "permissions"))

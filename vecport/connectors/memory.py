@@ -58,6 +58,7 @@ from .kit import places
 from .kit.inserts import conflict
 from .kit.lifecycle import settle
 from .kit.settings import parse as parse_settings
+from .sleeping import S, sleeping
 
 Key = tuple[str, str]
 SortKey = tuple[str, tuple[int, int, str]]
@@ -553,6 +554,7 @@ class MemoryConnector(Connector):
             Option("mode", "Read a copy taken at the start (snapshot) or what is there now (live).", "snapshot"),
             Option("faults", "A JSON object of faults that a place shall show, for tests."),
             Option("count", "What counts are worth: exact, eventual or none.", "exact"),
+            Option("sleeps", "A file that says whether collections are awake; else they are woken, for tests."),
             Option("links", "A metadata key that refers to another record by its id."),
         ),
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',
@@ -570,7 +572,13 @@ class MemoryConnector(Connector):
         mode = place.option("mode") or "snapshot"
         if mode not in ("snapshot", "live"):
             raise UsageError(f"option mode={mode!r} is not known", next="mode=snapshot or mode=live")
-        return (LiveMemorySource if mode == "live" else MemorySource)(place, collection, selection)
+        session = (LiveMemorySource if mode == "live" else MemorySource)(place, collection, selection)
+        return _asleep(session, place, collection)
 
     def open_target(self, place: Place, collection: str) -> Target:
-        return MemoryTarget(place, collection)
+        return _asleep(MemoryTarget(place, collection), place, collection)
+
+
+def _asleep(session: S, place: Place, collection: str) -> S:
+    file = place.option("sleeps")
+    return session if file is None else sleeping(session, file, f"collection {collection!r}")

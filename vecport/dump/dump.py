@@ -14,7 +14,7 @@ from ..limits import DEFAULT_LIMITS, Limits
 from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
 from ..model.profile import Profile
-from .layout import MANIFEST, README, REJECTS, WORK
+from .layout import EFFECTS, MANIFEST, README, REJECTS, WORK
 from .manifest import Identity, Manifest, ShardEntry, parse_manifest
 from .shard import ShardReader
 from .store import Store, open_store
@@ -143,7 +143,12 @@ def unpublish(store: Store) -> None:
     store.delete(MANIFEST)
     for path in (*store.list("data"), README, REJECTS):
         store.delete(path)
-    store.delete_tree(WORK)
+    if not store.exists(EFFECTS):
+        store.delete_tree(WORK)
+        return
+    for path in store.list(WORK):
+        if path != EFFECTS:
+            store.delete(path)
 
 
 def foreign_files(store: Store) -> list[str]:

@@ -2,8 +2,8 @@
 
 ``export.json`` names the run (fingerprint, schema, snapshot token, number of partitions), ``partitions/`` has the
 partitions (``dump.partitions``); ``shards/part-P-S.json`` follows each durable shard and holds its manifest entry and
-where the partition goes on. Nothing is ever appended to or rewritten by
-two workers, so a kill leaves either the old state or the new one.
+where the partition goes on; ``effects.json`` says what the export has changed in its source. Nothing is ever appended
+to or rewritten by two workers, so a kill leaves either the old state or the new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import IntegrityError
 from ..model.collection import Collection, collection_from_json, collection_to_json
-from .layout import SHARD, WORK
+from .layout import EFFECTS, SHARD, WORK
 from .manifest import ShardEntry, strict_json
 from .partitions import PartitionFiles
 from .store import LocalStore, Store
@@ -132,6 +132,19 @@ class Journal:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise self._unreadable(_EXPORT, e) from e
+
+    def effects(self) -> dict[str, Any] | None:
+        """What ``keep_effects`` has kept, None when there is nothing."""
+        if not self._store.exists(EFFECTS):
+            return None
+        return dict(strict_json(self._store.read(EFFECTS, _MAX_BYTES), f"{self._store.url}/{EFFECTS}"))
+
+    def keep_effects(self, record: Mapping[str, Any] | None) -> None:
+        """Keep what the export changes in its source, before it does; None when everything is put back."""
+        if record is None:
+            self._store.delete(EFFECTS)
+        else:
+            self._store.put(EFFECTS, json.dumps(record).encode())
 
     def add(self, durable: Durable) -> None:
         """Record a durable shard."""

@@ -15,6 +15,8 @@ MANIFEST = "manifest.json"
 README = "README.md"
 REJECTS = "rejects.jsonl"
 WORK = ".vecport"
+#: What an export has changed in its source, to be put back; outlives a dump that begins anew.
+EFFECTS = f"{WORK}/effects.json"
 SHARD = re.compile(r"data/part-([0-9]{5,10})-([0-9]{5,10})\.parquet\Z")
 ENCODINGS = ("default", "plain")
 

@@ -28,6 +28,7 @@ from ..errors import AlreadyExists, NotFound, UsageError
 from ..model.collection import Collection, collection_to_json
 from ..model.widening import Misfit
 from . import rejects, repeats
+from .effects import Held
 from .export_task import Runner, export_partition, reads
 from .like import described_like
 from .progress import Progress, Silent, Stop
@@ -185,15 +186,18 @@ def export(
     job.progress.phase("open")
     with job.source.open_source(job.selection, job.stop) as session:
         session.report = job
-        description = session.describe()
-        if like is not None:
-            description = _like(job, description, like)
-        job.stop.check()
-        job.store.prepare()
-        with writer_lock(job.store, take_over=take_over):
-            if overwrite:
-                unpublish(job.store)
-            manifest, resumed = _run(job, session, description)
+        effects = Held(job.source, session, f"the export into {job.store.url}", job)
+        with effects:
+            description = session.describe()
+            if like is not None:
+                description = _like(job, description, like)
+            job.stop.check()
+            job.store.prepare()
+            with writer_lock(job.store, take_over=take_over):
+                effects.journal = Journal(job.store)
+                if overwrite:
+                    unpublish(job.store)
+                manifest, resumed = _run(job, session, description, effects)
     consistency = manifest.source["consistency"]
     rejected = int(consistency.get("rejected", 0))
     exit_code = 3 if require_snapshot and consistency["kind"] != "snapshot" else 4 if rejected else 0
@@ -251,11 +255,12 @@ def _check_destination(job: _Export, overwrite: bool) -> None:
         )  # fmt: skip
 
 
-def _run(job: _Export, session: Source, description: Description) -> tuple[Manifest, int]:
+def _run(job: _Export, session: Source, description: Description, effects: Held) -> tuple[Manifest, int]:
     journal = Journal(job.store)
     recorded = journal.run()
     if job.store.exists(MANIFEST) and recorded is not None:
-        return _finish_published(job, journal, recorded)
+        effects.apply(tuple)
+        return _finish_published(job, journal, recorded, effects)
     for text in description.notes:
         job.note(text)
     restorer = None
@@ -266,6 +271,9 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
     collection = restorer.collection if restorer else description.collection
     cut = cut_for(collection, job.shard_rows)
     fingerprint = _fingerprint(job, collection, cut)
+    if recorded is not None:
+        _check_same_job(job, recorded, fingerprint)
+    effects.apply(session.effects)
     run, durable = _resume(job, session, journal, recorded, fingerprint)
     if run is None:
         run = _begin(job, session, journal, description, collection, restorer is not None, cut, fingerprint)
@@ -287,15 +295,17 @@ def _run(job: _Export, session: Source, description: Description) -> tuple[Manif
     manifest = _reconcile(job, session, run, durable, results)
     job.progress.phase("publish")
     published = publish(job.store, manifest)
+    effects.end()
     journal.clear()
     return published, resumed
 
 
-def _finish_published(job: _Export, journal: Journal, run: Run) -> tuple[Manifest, int]:
+def _finish_published(job: _Export, journal: Journal, run: Run, effects: Held) -> tuple[Manifest, int]:
     """An earlier run was stopped between publishing and clearing its journal."""
     manifest = open_dump(job.store.url).manifest
     if manifest.dump_id != run.dump_id:
         raise AlreadyExists(f"{job.store.url} is a finished dump already", next="replace it: --overwrite")
+    effects.end()
     journal.clear()
     job.note("an earlier run had finished this dump")
     return manifest, manifest.rows
@@ -313,12 +323,7 @@ def _fingerprint(job: _Export, collection: Collection, cut: Cut) -> dict[str, An
 _SAME_JOB = ("connector", "place", "collection", "selection", "limit")
 
 
-def _resume(
-    job: _Export, session: Source, journal: Journal, run: Run | None, fingerprint: dict[str, Any]
-) -> tuple[Run | None, dict[int, list[Durable]]]:
-    """Decide whether an earlier run can go on; None begins anew, having said why."""
-    if run is None:
-        return None, {}
+def _check_same_job(job: _Export, run: Run, fingerprint: dict[str, Any]) -> None:
     other = [k for k in _SAME_JOB if run.fingerprint.get(k) != fingerprint[k]]
     if other:
         raise AlreadyExists(
@@ -326,6 +331,14 @@ def _resume(
             f"{other[0]} was {run.fingerprint.get(other[0])!r}, now it is {fingerprint[other[0]]!r}",
             "it was not changed", "give another folder, or begin anew with --overwrite",
         )  # fmt: skip
+
+
+def _resume(
+    job: _Export, session: Source, journal: Journal, run: Run | None, fingerprint: dict[str, Any]
+) -> tuple[Run | None, dict[int, list[Durable]]]:
+    """Decide whether an earlier run can go on; None begins anew, having said why."""
+    if run is None:
+        return None, {}
     changed = [k for k in fingerprint if run.fingerprint.get(k) != fingerprint[k]]
     if changed:
         return _start_again(job, f"{changed[0]} has changed since")

@@ -107,6 +107,8 @@ def import_(
         written = resumed = code = 0
         if dry_run:
             check_existing(job, session.describe(), session.capabilities, resume=False)
+            for effect in session.effects(plan.target):
+                job.note(f"for the time of the import: {effect.what}; {effect.undone}")
             code = refusal(job, plan, allow_lossy, strict)
         else:
             plan.ledger.enforce(allow_lossy=allow_lossy, strict=strict)

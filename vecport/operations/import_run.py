@@ -22,6 +22,7 @@ from ..model.capabilities import TargetCapabilities
 from ..model.passport import Passport
 from . import arrival
 from .duck import Duck
+from .effects import Held
 from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
 from .import_task import Lent, Runner
@@ -94,7 +95,8 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
         VecportError: nothing more is written; what was acknowledged is kept.
     """
     state = ImportState(job.import_id)
-    with state.lock(job.target.text):
+    effects = Held(job.target, session, f"the import of {job.dump.url}", job)
+    with state.lock(job.target.text), effects:
         existing = session.describe()
         resume = is_resumed(job, state, existing, session.capabilities)
         if not resume:
@@ -114,11 +116,13 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
             state.begin({"before": before, "target": job.target.text, "dump": job.dump.url, "mapping": _facts(plan),
                          "choices": job.choices.to_json()})  # fmt: skip
         session.prepare(plan.target)
+        effects.apply(lambda: session.effects(plan.target))
         session.attach(plan.target)
         acknowledged = _acknowledged(job, state, session) if resume else {}
         written, resumed = _write(job, session, plan, state, acknowledged)
         if session.capabilities.links:
             _link(job, session, plan, state, _recorded(job, state, "link") if resume else {})
+        effects.end("written")
         _finish(job, session, plan, state)
     return written, resumed
 

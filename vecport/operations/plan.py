@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.collection import Collection, collection_to_json
 from ..model.profile import Profile, profile_page
-from . import estimates, permissions, rejects, split, target_config
+from . import effects, estimates, permissions, rejects, split, target_config
 from .import_plan import Cargo, Choices, ImportPlan, cargo_of, make_plan
 from .sessions import Endpoint, endpoint, target_endpoint
 from .widening import restorer_for
@@ -36,8 +36,8 @@ class PlanResult:
     Attributes:
         source, target: as they may be shown; target is ``""`` when none was named.
         facts: rows, by namespace too, version, schema, snapshot or live, what exists in the target and what would be
-            created there, ``permissions`` of source and target, and ``estimates`` of requests, sizes and times with
-            their basis; ``collections`` by namespace where each would have one of its own.
+            created there, ``permissions`` and ``effects`` of source and target, and ``estimates`` of requests, sizes
+            and times with their basis; ``collections`` by namespace where each would have one of its own.
         ledger: plain data, worst first; empty without a target.
         sampled: the ledger and the sizes stand on so many records; None where they stand on all.
         exit_code: 3 when a permission is known to be missing.
@@ -124,8 +124,12 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
             return PlanResult(place.text, "", allowed, [], tuple(notes), 0, permissions.exit_code(allowed)), None, None
         description = session.describe()
         capabilities = session.capabilities
-        spaces, uncounted = session.namespaces(), session.uncounted()
-        collection, sample, changes = _sample(session, description)
+        wanted = session.effects()
+        spaces, uncounted = (None, "") if wanted else (session.namespaces(), session.uncounted())
+        collection, sample, changes = _sample(session, description, closed=bool(wanted))
+    effects.note(allowed, notes, place, "source", wanted)
+    if wanted:
+        notes.append("no record was read: a plan changes nothing")
     rows = description.count
     each, basis = _record_bytes(collection, sample)
     facts: dict[str, Any] = {
@@ -171,10 +175,14 @@ def _plan_source(place: Endpoint, selection: Selection, target: Endpoint | None,
     return PlanResult(place.text, target.text, facts, made.ledger.to_json(), tuple(notes), sampled, code), made, target
 
 
-def _sample(session: Source, description: Description) -> tuple[Collection, pa.RecordBatch | None, tuple[str, ...]]:
+def _sample(
+    session: Source, description: Description, *, closed: bool = False
+) -> tuple[Collection, pa.RecordBatch | None, tuple[str, ...]]:
     """The schema that an export would have, the first records, restored (None when there are none), and what is
-    otherwise than a passport remembers."""
+    otherwise than a passport remembers; nothing is read where that is ``closed``."""
     restorer = restorer_for(description.collection, description.passport, lenient=True)
+    if closed:
+        return restorer.collection if restorer else description.collection, None, ()
     token = session.snapshot()
     session.attach(token)
     rows = min(SAMPLE, session.capabilities.page_rows)
@@ -238,6 +246,7 @@ def _plan_target(
         made = make_plan(cargo, target, import_id="0" * 32, choices=choices, session=session)
         if permissions.note(facts, notes, "target", session.permissions(made.target)):
             facts["target"] = _target_facts(session.describe(), choices)
+            effects.note(facts, notes, target, "target", session.effects(made.target))
         else:
             facts["target"] = {"would": "refuse: a permission is missing"}
     room = estimates.free_space(target.place)

@@ -24,6 +24,7 @@ from .compare.located import EXAMPLES
 from .compare.schemas import schema_changes
 from .compare.tally import Tally
 from .compare.target import Comparison
+from .effects import Held, Told
 from .progress import Progress, Silent, Stop
 from .sessions import Endpoint, endpoint, target_endpoint
 
@@ -158,8 +159,14 @@ def _verify(dump: Dump, place: Endpoint, how: _How) -> VerifyResult:
     """Compare one collection."""
     started = time.monotonic()
     how.progress.phase("open")
-    with place.open_source(Selection(), how.stop) as session:
+    told = Told(how.progress, how.stop)
+    with (
+        place.open_source(Selection(), how.stop) as session,
+        Held(place, session, f"the check against {dump.url}", told) as effects,
+    ):
         description = session.describe()
+        if how.level != "quick":
+            effects.apply(session.effects)
         token = session.snapshot()
         session.attach(token)
         opened, notes, changed = _of_namespace(dump, description)
@@ -189,8 +196,8 @@ def _verify(dump: Dump, place: Endpoint, how: _How) -> VerifyResult:
         repeated=tally.repeated, vectors_changed=tally.vectors_changed, metadata_changed=tally.metadata_changed,
         parts=tally.parts, schema_changes=changes, bound=summary(by_field), bounds=by_field, method=method,
         level=how.level, by_recorded_hashes=how.level != "deep", examples=tally.examples,
-        seconds=time.monotonic() - started, notes=(*notes, *more), exit_code=3 if tally.differs or changes else 0,
-        namespace=opened.namespace,
+        seconds=time.monotonic() - started, notes=(*notes, *more, *told.notes),
+        exit_code=3 if tally.differs or changes else 0, namespace=opened.namespace,
     )  # fmt: skip
 
 

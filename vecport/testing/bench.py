@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from ..connectors.address import Place
-from ..connectors.contract import Connector, Json, Mark, Page, Selection, Source, Target, TargetPlan
+from ..connectors.contract import Connector, Effect, Json, Mark, Page, Selection, Source, Target, TargetPlan
 from ..connectors.decorators import checked_target
 from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
 from ..model import canonical
@@ -283,8 +283,9 @@ class Bench:
         """A session that is prepared and attached."""
         with self.target(plan.collection.name) as target:
             target.prepare(plan)
-            target.attach(plan)
-            yield target
+            with opened(target, lambda: target.effects(plan)):
+                target.attach(plan)
+                yield target
 
     def put(self, collection: Collection, records: Sequence[Record], rows: int = EVERYTHING, **plan: Any) -> TargetPlan:
         """Import records in row groups of ``rows``, to the end."""
@@ -377,9 +378,10 @@ class Bench:
         name = collection if isinstance(collection, str) else collection.name
         with self.source(name, selection, known) as source:
             described = source.describe().collection
-            token = source.snapshot()
-            source.attach(token)
-            yield source, token, described
+            with opened(source, source.effects):
+                token = source.snapshot()
+                source.attach(token)
+                yield source, token, described
 
     def read(
         self, collection: Collection | str, page_rows: int = 100, target_rows: int = EVERYTHING,
@@ -407,6 +409,23 @@ class Bench:
     def bound(self, field: VectorField) -> Bound | None:
         """How far a vector of this field may be off."""
         return self.target_caps.bound_of(field.metric, field.dtype)
+
+
+@contextlib.contextmanager
+def opened(session: Source | Target, effects: Callable[[], tuple[Effect, ...]]) -> Iterator[None]:
+    """Apply a session's effects, and undo them; each twice, as after a kill, and seen in what it says of them."""
+    wanted = effects()
+    assert effects() == wanted, "asking for effects changes something"
+    assert [Effect.from_json(json.loads(json.dumps(e.to_json()))) for e in wanted] == list(wanted), "not plain data"
+    for effect in (*wanted, *wanted):
+        session.apply(effect)
+    assert not wanted or effects() == (), "what was applied is still to be done"
+    try:
+        yield
+    finally:
+        for effect in (*reversed(wanted), *reversed(wanted)):
+            session.undo(effect)
+    assert not wanted or effects() == wanted, "what was undone is still there"
 
 
 def _any_record(record: Record) -> bool:

@@ -15,7 +15,7 @@ from ..connectors.contract import Mark, TargetPlan
 from ..errors import AlreadyExists, Unavailable, UsageError
 from ..model.collection import Collection
 from ..model.passport import Passport
-from .bench import EVERYTHING, Bench, does_not_apply, refused
+from .bench import EVERYTHING, Bench, does_not_apply, opened, refused
 from .records import Record, batch_of
 
 SHARD = "part-00000-00000.parquet"
@@ -96,10 +96,11 @@ class Lifecycle:
 
         def use() -> None:
             source, target = bench.source(made.name, collection=made), bench.target(made.name)
-            token = source.snapshot()
-            source.attach(token)
-            for part in source.partitions(EVERYTHING, token):
-                list(source.scan(part, None, 2))
+            with opened(source, source.effects):
+                token = source.snapshot()
+                source.attach(token)
+                for part in source.partitions(EVERYTHING, token):
+                    list(source.scan(part, None, 2))
             target.describe()
             source.close()
             target.close()

@@ -19,7 +19,7 @@ from ..connectors.address import Place
 from ..connectors.contract import Mark, Selection
 from ..connectors.secrets import Secret
 from ..errors import NotFound, Unavailable, UsageError, VecportError
-from .bench import EVERYTHING, Bench, does_not_apply, refused, tree
+from .bench import EVERYTHING, Bench, does_not_apply, opened, refused, tree
 from .engines.base import free_port
 from .records import batch_of
 
@@ -97,15 +97,17 @@ class Safety:
             plan = bench.plan(made, records)
             target = bench.target(made.name)
             target.prepare(plan)
-            target.attach(plan)
-            target.write(batch_of(records, made), Mark("part-00000-00000.parquet", 0))
-            target.finish(plan.passport)
+            with opened(target, lambda: target.effects(plan)):
+                target.attach(plan)
+                target.write(batch_of(records, made), Mark("part-00000-00000.parquet", 0))
+                target.finish(plan.passport)
             target.close()
             target.close()
             source = bench.source(made.name, collection=made)
-            token = source.snapshot()
-            source.attach(token)
-            next(iter(source.scan(next(source.partitions(EVERYTHING, token)), None, 2)))
+            with opened(source, source.effects):
+                token = source.snapshot()
+                source.attach(token)
+                next(iter(source.scan(next(source.partitions(EVERYTHING, token)), None, 2)))
             source.close()
             source.close()
             bench.source(made.name, collection=made).close()

@@ -13,7 +13,7 @@ from ..errors import AlreadyExists, NotRepresentable, UsageError
 from ..model import ids
 from ..model.collection import Collection, Field, VectorField
 from ..model.passport import Passport
-from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, refused, seen
+from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, opened, refused, seen
 from .heard import Heard
 from .records import Array, batch_of, ragged_batch, vectors_of
 
@@ -84,9 +84,10 @@ class Writing:
         with bench.target(made.name) as target:
             target.prepare(plan)
             target.prepare(plan)
-            target.attach(plan)
-            target.write(batch_of(records, made), Mark(SHARD, 0))
-            target.finish(plan.passport)
+            with opened(target, lambda: target.effects(plan)):
+                target.attach(plan)
+                target.write(batch_of(records, made), Mark(SHARD, 0))
+                target.finish(plan.passport)
         bench.expect(made, records)
 
     @pytest.mark.parametrize("name", ["With Space", "UPPER", "dot.ted", "select", "a-b", "\u00e9", 'q"uote', "a" * 60])
@@ -314,9 +315,10 @@ class Writing:
         with bench.target(made.name) as target:
             target.report = heard
             target.prepare(plan)
-            target.attach(plan)
-            target.write(batch_of(records, made), Mark(SHARD, 0))
-            target.finish(plan.passport)
+            with opened(target, lambda: target.effects(plan)):
+                target.attach(plan)
+                target.write(batch_of(records, made), Mark(SHARD, 0))
+                target.finish(plan.passport)
         assert all(type(note) is str and note.strip() for note in heard.notes), heard.notes
         for done, total, unit, step in heard.steps:
             assert unit.strip(), "it does not say what is counted"

@@ -13,12 +13,14 @@ Rules that hold for every connector:
   the typed errors of ``vecport.errors`` and never sleeps.
 * What a connector cannot carry it refuses by name with ``NotRepresentable``; it never drops anything.
 * A record that is there and cannot be given whole is a ``Reject`` of its page: the pipeline fails, or names it.
-* Reading never writes to the place that is read.
+* Reading never writes to the place that is read. What a session must change all the same while it works, as waking a
+  tenant, it declares as an ``Effect``: the pipeline announces it, writes it down, and has it undone.
 """
 
 from __future__ import annotations
 
 from .connector import Connector
+from .effects import Effect
 from .info import MAX_NAMESPACES, CollectionSummary, ConnectorInfo, Description, Json, Option, Permission, Selection
 from .plan import Mark, TargetPlan
 from .source import Page, Reject, Source
@@ -30,6 +32,7 @@ __all__ = [
     "Connector",
     "ConnectorInfo",
     "Description",
+    "Effect",
     "Hit",
     "Json",
     "Mark",

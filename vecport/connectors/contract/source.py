@@ -11,6 +11,7 @@ import pyarrow as pa
 from ...model.capabilities import SourceCapabilities
 from ...model.ids import sort_key
 from ..report import UNHEARD, UNPACED, Budget, Report
+from .effects import Effect
 from .info import Description, Json, Permission
 
 
@@ -79,6 +80,24 @@ class Source(ABC):
         has none, and ``describe`` says so. Empty where nothing is checked.
         """
         return ()
+
+    def effects(self) -> tuple[Effect, ...]:
+        """Say what must be changed before records can be read, as things are now; changes nothing.
+
+        Called by the coordinator, after ``describe`` and before ``snapshot``, and by a plan.
+        """
+        return ()
+
+    def apply(self, effect: Effect) -> None:
+        """Make a change that ``effects`` has named, and wait until it is made. Safe to repeat."""
+        raise NotImplementedError
+
+    def undo(self, effect: Effect) -> None:
+        """Put back what a change has changed; nothing happens where it was never made. Safe to repeat.
+
+        Called in any session, which may have neither described nor attached, long after ``apply``.
+        """
+        raise NotImplementedError
 
     def snapshot(self) -> Json:
         """Fix the state that ``scan`` reads, and return a token from which workers ``attach``.

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ...model.capabilities import TargetCapabilities
 from ..report import UNHEARD, UNPACED, Budget, Report
+from .effects import Effect
 from .info import Description, Json, Permission
 from .plan import Mark, TargetPlan
 
@@ -69,6 +70,24 @@ class Target(ABC):
             AlreadyExists: the collection has records and the plan says ``create`` without ``resume``.
             NotRepresentable: an existing collection has another dimension or metric, or a name is not allowed.
         """
+
+    def effects(self, plan: TargetPlan) -> tuple[Effect, ...]:
+        """Say what must be changed before records can be written, as things are now; changes nothing.
+
+        Called by the coordinator, after ``prepare`` and before ``attach``, and by a plan, before anything is there.
+        """
+        return ()
+
+    def apply(self, effect: Effect) -> None:
+        """Make a change that ``effects`` has named, and wait until it is made. Safe to repeat."""
+        raise NotImplementedError
+
+    def undo(self, effect: Effect) -> None:
+        """Put back what a change has changed; nothing happens where it was never made. Safe to repeat.
+
+        Called in any session, which may have neither prepared nor attached, long after ``apply``.
+        """
+        raise NotImplementedError
 
     def attach(self, plan: TargetPlan) -> None:
         """Make this session ready to ``write``. Called once in every session, after ``prepare``."""
