@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any, Final, Generic, TypeVar
 
@@ -149,7 +150,7 @@ class KeyRanges(Source, Generic[K, R]):
     def _page(self, rows: R) -> pa.RecordBatch:
         """Rows as a page."""
 
-    @property
+    @cached_property
     def order(self) -> Order[K]:
         """The order of the keys: that of texts, or of whole numbers of 64 bits, as the collection's ids are."""
         order: Order[Any] = IntOrder() if self._schema().id_kind == "int" else TextOrder()
