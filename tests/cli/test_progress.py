@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from vecport.cli.drawing import Drawing, figures
-from vecport.cli.listeners import JsonLines, Plain, Quiet, Ticker, describe, listener
+from vecport.cli.listeners import JsonLines, Plain, Quiet, Ticker, describe
+from vecport.cli.listening import listener
 from vecport.cli.meter import Meter
 from vecport.cli.text import Redactor
 

@@ -14,8 +14,8 @@ from vecport.connectors.contract import Mark, Selection, TargetPlan
 from vecport.connectors.memory import MemoryConnector, forget
 from vecport.model import canonical
 from vecport.model.collection import Collection, VectorField
-from vecport.testing.bench import seen
 from vecport.testing.records import Record, batch_of
+from vecport.testing.seen import seen
 
 DIM = 4
 _numbers = count(1)

@@ -13,7 +13,6 @@ from typing import IO, Protocol
 
 from .meter import RECORDS, Meter, Reading
 from .plain import write
-from .sheet import is_terminal
 from .text import Redactor, records, safe, show_time
 
 #: What goes on before the first phase.
@@ -215,19 +214,3 @@ class JsonLines(Quiet):
         """A last event with all figures."""
         self._ticker.close()
         self.tick()
-
-
-def listener(mode: str, stream: IO[str], *, quiet: bool) -> Listener:
-    """The listener for ``--progress`` and ``--quiet``; ``auto`` draws on a terminal and is plain elsewhere."""
-    redact = Redactor()
-    if quiet:
-        return Quiet(stream, redact, notes=False)
-    if mode == "none":
-        return Quiet(stream, redact)
-    if mode == "json":
-        return JsonLines(stream, redact)
-    if mode == "auto" and is_terminal(stream):
-        from .drawing import Drawing
-
-        return Drawing(stream, redact)
-    return Plain(stream, redact)

@@ -40,7 +40,7 @@ class Run:
     @contextlib.contextmanager
     def working(self) -> Iterator[Listener]:
         """Listen and take signals while an operation runs."""
-        from .listeners import listener
+        from .listening import listener
 
         heard = listener(self.progress, sys.stderr, quiet=self.quiet)
         again = safe(Redactor(arguments=self.arguments)(shell_command(self.arguments)))

@@ -91,13 +91,11 @@ class Names:
     Attributes:
         grammar: regular expression (full match), ``""`` for any text.
         max_bytes: of the name in UTF-8, 0 for no limit.
-        default: the name of what has no name, ``""`` where that is no name too.
         says: the grammar in words, for messages.
     """
 
     grammar: str = ""
     max_bytes: int = 0
-    default: str = ""
     says: str = ""
 
     def problem(self, name: str) -> str:

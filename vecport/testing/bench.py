@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -31,11 +31,9 @@ from ..model.capabilities import SourceCapabilities, TargetCapabilities
 from ..model.collection import Bound, Collection, VectorField
 from ..model.profile import profile_page
 from .records import Record, batch_of, id_text, vectors_of
+from .seen import Key, Seen, seen
+from .suite import Suite
 
-if TYPE_CHECKING:
-    from .contract import ConnectorContract
-
-Key = tuple[str, str]
 EVERYTHING = 1_000_000
 
 _numbers = count(1)
@@ -69,44 +67,6 @@ def refused(*errors: type[VecportError]) -> Iterator[pytest.ExceptionInfo[Vecpor
     with pytest.raises(errors or (NotRepresentable,)) as caught:
         yield caught
     assert caught.value.what.strip(), "the error does not say what failed"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A record as it was read: document, metadata text, and vectors as NumPy data by name."""
-
-    key: Key
-    document: str | None
-    metadata: str
-    vectors: Mapping[str, Any]
-
-
-def seen(batch: pa.RecordBatch, collection: Collection) -> list[Seen]:
-    """The records of a page."""
-    columns = collection.columns()
-    rows = zip(*(batch.column(c).to_pylist() for c in ("namespace", "id", "document", "metadata")), strict=True)
-    vectors = {v.name: _values(batch.column(columns[v.name]), v) for v in collection.vectors}
-    return [
-        Seen((str(ns), str(i)), None if doc is None else str(doc), str(md), {n: c[row] for n, c in vectors.items()})
-        for row, (ns, i, doc, md) in enumerate(rows)
-    ]
-
-
-def _values(column: Any, field: VectorField) -> list[Any]:
-    out: list[Any] = []
-    for scalar in column:
-        if not scalar.is_valid:
-            out.append(None)
-        elif field.kind == "dense":
-            out.append(scalar.values.to_numpy(zero_copy_only=False))
-        elif field.kind == "sparse":
-            out.append(tuple(scalar[n].values.to_numpy(zero_copy_only=False) for n in ("indices", "values")))
-        elif field.kind == "multi":
-            flat = scalar.values.flatten().to_numpy(zero_copy_only=False)
-            out.append(flat.reshape(len(scalar.values), field.dim or 0))
-        else:
-            out.append(scalar.as_py())
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +118,7 @@ class Reading:
 class Bench:
     """What a case works with: one connector, one place, and names that nobody else uses."""
 
-    def __init__(self, suite: ConnectorContract, place: Place) -> None:
+    def __init__(self, suite: Suite, place: Place) -> None:
         self.suite, self.place = suite, place
         self.connector: Connector = suite.connector
 

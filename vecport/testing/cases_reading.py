@@ -15,9 +15,10 @@ from ..connectors.contract import Json, Page, Selection, Source
 from ..errors import Incomplete, UsageError
 from ..model.collection import Collection
 from ..model.ids import sort_key
-from .bench import EVERYTHING, Bench, Key, Way, check_page, compare, does_not_apply, plain, seen
+from .bench import EVERYTHING, Bench, Way, check_page, compare, does_not_apply, plain
 from .bench import Reading as WhatWasRead
 from .records import Record, batch_of
+from .seen import Key, seen
 
 ROWS = 60
 

@@ -15,11 +15,11 @@ from .bench import (
     in_process,
     plain,
     scan_elsewhere,
-    seen,
     write_elsewhere,
 )
 from .bench import Reading as WhatWasRead
 from .records import batch_of
+from .seen import seen
 
 SHARD = "part-00000-00000.parquet"
 

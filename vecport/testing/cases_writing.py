@@ -13,9 +13,10 @@ from ..errors import AlreadyExists, NotRepresentable, UsageError
 from ..model import ids
 from ..model.collection import Collection, Field, VectorField
 from ..model.passport import Passport
-from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, opened, refused, seen
+from .bench import WRONG_SHAPE, Bench, compare, does_not_apply, opened, refused
 from .heard import Heard
 from .records import Array, batch_of, ragged_batch, vectors_of
+from .seen import seen
 
 SHARD = "part-00000-00000.parquet"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...model.collection import Collection
-from ..kit.settings import Setting
+from .setting import Setting
 
 Json = Any
 """Plain JSON data: what survives ``json.dumps`` and ``json.loads`` unchanged."""

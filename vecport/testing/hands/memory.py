@@ -7,8 +7,8 @@ import pyarrow as pa
 from ...connectors.contract import Mark, Selection, TargetPlan
 from ...connectors.memory import MemoryConnector
 from ...model import canonical
-from ..bench import seen
 from ..records import Record, Sparse, Vector, batch_of
+from ..seen import seen
 from . import Hands
 
 
