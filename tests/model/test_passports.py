@@ -54,8 +54,10 @@ def test_a_collection_of_any_release_gives_its_records_back(file: Path) -> None:
 
 def test_every_connector_has_files_of_every_version_of_its_rules() -> None:
     for name in registry.names():
-        target = registry.get(name).target
-        if target is None:
+        connector = registry.get(name)
+        target = connector.target
+        if target is None or not connector.__module__.startswith("vecport.connectors"):
+            # Plugins keep files of their own.
             continue
         rules = (target.capabilities.metadata, *target.capabilities.past_rules)
         there = {(f.parent.name, f.stem) for f in FILES}
