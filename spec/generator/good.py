@@ -11,7 +11,7 @@ import numpy as np
 
 from vecport.dump.layout import REJECTS
 from vecport.model import canonical
-from vecport.model.collection import Bound, Collection, Field, VectorField
+from vecport.model.collection import LOGICAL_TYPES, Bound, Collection, Field, VectorField
 from vecport.testing.records import Record, Sparse
 
 from .parts import Dump, changed, written
@@ -57,7 +57,8 @@ def simple(name: str, about: str, id_kind: str, texts: list[str]) -> Dump:
 
 def good_dumps() -> list[Dump]:
     """All of them, in order of their names."""
-    made = [*_small(), *_vectors(), *_ids(), _metadata(), _typed(), _sharded(), _partial(), _rejects(), _future()]
+    made = [*_small(), *_vectors(), *_ids(), _metadata(), _typed(), _logical(), _sharded(), _partial(), _rejects()]
+    made.append(_future())
     return sorted(made, key=lambda d: d.name)
 
 
@@ -210,6 +211,25 @@ def _typed() -> Dump:
         Record("2", vec, {"price": None, "at": "0044-03-15 00:00:00+00 BC", "n": 2, "tags": []}),
     ]
     return written("typed", "Typed fields, two encodings, stated bounds, native settings.", c, {(0, 0): [records]})
+
+
+def _logical() -> Dump:
+    """Portable types in manifest and footer; in the manifest alone also two that a reader of 1.0 does not know."""
+    values: dict[str, Any] = {
+        "int64": 2**63 - 1, "float64": 0.5, "bool": True, "string": "a", "timestamp": "2026-01-02 03:04:05+00",
+        "binary": b"\x00\xff", "decimal": "1.50", "json": {"a": [1]},
+    }  # fmt: skip
+    texts = ("timestamp", "decimal")
+    fields = [Field(name, f"own {name}", "text" if name in texts else "json", True, name) for name in LOGICAL_TYPES]
+    fields += [Field("list", "own list", logical="list<string>"), Field("later", "own later"), Field("odd", "own odd")]
+    values |= {"list": ["a", None], "later": 1, "odd": 2}
+    c = Collection("logical", vectors=sole(), fields=tuple(fields))
+    record = Record("a", {"": f32(1, 0)}, values)
+    dump = written("logical", "Fields with portable types, with ones that are not known, and without.", c,
+                   {(0, 0): [[record, Record("none", metadata=dict.fromkeys(values))]]})  # fmt: skip
+    raw = changed(dump.files["manifest.json"], ["collection", "fields", 9, "logical"], "duration[ns]")
+    raw = changed(raw, ["collection", "fields", 10, "logical"], {"since": "1.7"})
+    return Dump(dump.name, dump.about, dump.files | {"manifest.json": raw}, dump.manifest)
 
 
 def _sharded() -> Dump:

@@ -120,7 +120,7 @@ def results(text: str = "thing") -> dict[str, Any]:
         "seconds": 1.0, "exit_code": 3, "schema_changes": (text,),
     }  # fmt: skip
     vector = {"name": text, "kind": "dense", "dtype": "float32", "dim": 3, "metric": "cosine", "column": "vector"}
-    fields = [{"name": text, "type": text}]
+    fields = [{"name": text, "type": text, "logical": text}]
     facts = {"rows": 10, "bytes": 2048, "collection": text, "vectors": [vector], "fields": fields,
              "source": {"system": text, "version": text, "consistency": {"kind": "snapshot", "count_before": 10}},
              "profile": {"metadata": {text: {"string": {"count": 10}}}}, text: text}  # fmt: skip

@@ -14,6 +14,7 @@ from vecport.errors import NotRepresentable, UsageError
 from vecport.model.collection import (
     FIDELITIES,
     ID_KINDS,
+    LOGICAL_TYPES,
     METRICS,
     VECTOR_DTYPES,
     VECTOR_KINDS,
@@ -130,17 +131,17 @@ def test_finding_a_vector() -> None:
 
 @PROFILE
 @given(st.lists(st.text(max_size=80) | names, max_size=8, unique=True))
-def test_columns_are_plain_distinct_and_in_order(given_names: list[str]) -> None:
-    columns = vector_columns(given_names)
-    assert list(columns) == given_names
-    assert len({c.lower() for c in columns.values()}) == len(given_names)
+def test_columns_are_plain_distinct_and_in_order(known_typenames: list[str]) -> None:
+    columns = vector_columns(known_typenames)
+    assert list(columns) == known_typenames
+    assert len({c.lower() for c in columns.values()}) == len(known_typenames)
     for column in columns.values():
         assert column == column.lower()
         assert column.isascii()
         assert column.replace("_", "").isalnum()
         assert column.startswith("vector")
         assert len(column) <= 60
-    assert vector_columns(given_names) == columns
+    assert vector_columns(known_typenames) == columns
 
 
 def test_columns_by_example() -> None:
@@ -183,3 +184,35 @@ def test_json_of_a_stranger_is_read_or_refused(path: tuple[Any, ...]) -> None:
             continue
         assert collection_from_json(collection_to_json(found)) == found
         assert found.digest()
+
+
+# ---- portable types
+
+
+def test_a_portable_type_counts_neither_in_digest_nor_in_equality() -> None:
+    known = [*LOGICAL_TYPES, *(f"list<{name}>" for name in LOGICAL_TYPES)]
+    without = Collection("c", fields=(Field("f", "own"),), key=(Field("k", "own"),))
+    for name in known:
+        known_type = replace(without, fields=(Field("f", "own", logical=name),), key=(Field("k", "own", logical=name),))
+        assert known_type.digest() == without.digest()
+        assert known_type == without
+        again = collection_from_json(json.loads(json.dumps(collection_to_json(known_type))))
+        assert [f.logical for f in (*(again.fields or ()), *again.key)] == [name, name]
+    assert "logical" not in json.dumps(collection_to_json(without))
+    print(f"\nportable types that round-trip: {len(known)}")
+
+
+@pytest.mark.parametrize("logical", ["", "int32", "Int64", "int64\n", "list<>", "list<list<int64>>", "list<int32>"])
+def test_a_portable_type_that_is_not_known_is_never_written(logical: str) -> None:
+    with pytest.raises(NotRepresentable, match="is not known"):
+        Field("f", "own", logical=logical)
+
+
+@pytest.mark.parametrize("logical", ["int32", "list<list<int64>>", "", None, 7, True, ["int64"], {"a": 1}, "x" * 10_000])
+def test_a_portable_type_that_is_not_known_is_read_as_none(logical: Any) -> None:
+    c = Collection("c", fields=(Field("f", "own", logical="int64"),))
+    data = collection_to_json(c)
+    data["fields"][0]["logical"] = logical
+    again = collection_from_json(data)
+    assert (again, again.digest()) == (c, c.digest())
+    assert [f.logical for f in again.fields or ()] == [None]

@@ -97,6 +97,18 @@ def test_the_good_dumps_have_everything() -> None:
     print(f"\ngood dumps: {len(dumps)}, shards: {sum(len(d.manifest.shards) for d in dumps)}")
 
 
+def test_portable_types_are_read_where_they_are_known_and_ignored_where_not() -> None:
+    folder = CORPUS / "good" / "logical"
+    said = {f["name"]: f.get("logical") for f in json.loads((folder / "manifest.json").read_bytes())["collection"]["fields"]}
+    dump = open_dump(folder)
+    read = {f.name: f.logical for f in dump.collection.fields or ()}
+    assert (said["later"], said["odd"]) == ("duration[ns]", {"since": "1.7"})
+    assert read == said | {"later": None, "odd": None}
+    assert {*LOGICAL_TYPES, "list<string>"} == {*read.values()} - {None}
+    bare = replace(dump.collection, fields=tuple(replace(f, logical=None) for f in dump.collection.fields or ()))
+    assert bare.digest() == dump.collection.digest() == dump.manifest.identity.schema_digest
+
+
 # ---- bad dumps
 
 

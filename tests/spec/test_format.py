@@ -70,6 +70,8 @@ def test_every_field_of_a_manifest_is_described() -> None:
         assert name in described, name
     for name in (*data["collection"], *data["collection"]["vectors"][0], *data["collection"]["fields"][0]):
         assert f"`{name}`" in TEXT, name
+    for name in ("logical", *collection.LOGICAL_TYPES):
+        assert f"`{name}`" in TEXT, name
     for name in passport.Passport(manifest.collection).to_json():
         assert name in " ".join(rows_of("## A. Passport")), name
 

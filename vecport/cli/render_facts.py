@@ -21,7 +21,7 @@ _CELL_CHARACTERS = 100
 _SIZES = ("bytes", "dump_bytes_about", "free_bytes_here")
 _LABELS = {"bytes": "size", "dump_bytes_about": "dump, about", "free_bytes_here": "free space here"}
 _VECTOR_COLUMNS = ("name", "kind", "dtype", "dim", "metric", "column")
-_FIELD_COLUMNS = ("name", "type")
+_FIELD_COLUMNS = ("name", "type", "logical")
 
 
 def inspect(result: InspectResult) -> Sheet:

@@ -19,6 +19,9 @@ METRICS = ("cosine", "dot", "l2", "l1", "hamming", "jaccard", "max_sim", "unknow
 ID_KINDS = ("string", "int", "uuid", "int|uuid", "tagged", "composite", "position")
 FIDELITIES = ("exact", "bounded", "quantised")
 ENCODINGS = ("json", "text")
+#: Portable types of single values, after Arrow's; ``list<one of them>`` is a list of such values.
+LOGICAL_TYPES = ("int64", "float64", "bool", "string", "timestamp", "binary", "decimal", "json")
+_LOGICAL = re.compile(rf"(?:{'|'.join(LOGICAL_TYPES)})|list<(?:{'|'.join(LOGICAL_TYPES)})>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,30 @@ class Field:
         encoding: ``json`` when the JSON value is the value, ``text`` when the JSON string is the source's own
             text form, restored by a cast.
         nullable: whether the column takes NULL.
+        logical: the portable type, as ``int64`` or ``list<string>`` (see LOGICAL_TYPES); None where it is not known. It
+            says what ``type`` means and nothing more, so that fields with and without it are equal.
+
+    Raises:
+        NotRepresentable: a logical type that is none.
     """
 
     name: str
     type: str
     encoding: str = "json"
     nullable: bool = True
+    logical: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.logical is not None and not is_logical(self.logical):
+            raise NotRepresentable(
+                f"field {self.name!r}: logical type {self.logical!r} is not known",
+                why=f"known: {', '.join(LOGICAL_TYPES)}, and list<...> of one of them",
+            )
+
+
+def is_logical(value: object) -> bool:
+    """Whether a value is the text of a portable type: one of LOGICAL_TYPES or ``list<one of them>``."""
+    return isinstance(value, str) and _LOGICAL.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +168,7 @@ class Collection:
         """SHA-256 (hex) over id kind, key, field types and vector kinds, dtypes, dims and metrics.
 
         Two collections with equal digests and equal rows are equal. Names of collections, native settings,
-        fidelity and models do not count.
+        logical types, fidelity and models do not count.
         """
         return hashlib.sha256(canonical.dumpb(self._digest_input())).hexdigest()
 
@@ -196,7 +217,7 @@ def collection_to_json(c: Collection) -> dict[str, Any]:
 
 
 def collection_from_json(data: Mapping[str, Any]) -> Collection:
-    """Inverse of ``collection_to_json``.
+    """Inverse of ``collection_to_json``. A logical type that is not known counts as none.
 
     Raises:
         NotRepresentable: an unknown kind, dtype, metric or encoding.
@@ -232,14 +253,17 @@ def renamed(c: Collection, name: str) -> Collection:
 
 
 def _field_to_json(f: Field) -> dict[str, Any]:
-    return {"name": f.name, "type": f.type, "encoding": f.encoding, "nullable": f.nullable}
+    logical = {} if f.logical is None else {"logical": f.logical}
+    return {"name": f.name, "type": f.type, "encoding": f.encoding, "nullable": f.nullable, **logical}
 
 
 def _field_from_json(data: Mapping[str, Any]) -> Field:
     name, encoding = _typed(_object(data)["name"], str), data.get("encoding", "json")
     if encoding not in ENCODINGS:
         raise NotRepresentable(f"field {name!r}: encoding {encoding!r} is not known")
-    return Field(name, _typed(data["type"], str), encoding, _typed(data.get("nullable", True), bool))
+    logical = data.get("logical")
+    nullable = _typed(data.get("nullable", True), bool)
+    return Field(name, _typed(data["type"], str), encoding, nullable, logical if is_logical(logical) else None)
 
 
 def _vector_to_json(v: VectorField, column: str) -> dict[str, Any]:

@@ -62,6 +62,34 @@ def test_a_copy_of_a_copy_has_the_same_pages() -> None:
     assert first.digest() == second.digest()
 
 
+PORTABLE = {
+    "int2": "int64", "int4": "int64", "int8": "int64", "float4": "float64", "float8": "float64", "bool": "bool",
+    "text": "string", "varchar(9)": "string", "char(4)": "string", "bpchar": "string", "uuid": "string",
+    "timestamp": "timestamp", "timestamptz(3)": "timestamp", "date": "timestamp", "bytea": "binary",
+    "numeric(10,2)": "decimal", "json": "json", "jsonb": "json", "int4[]": "list<int64>", "text[]": "list<string>",
+    "float4[]": "list<float64>", "numeric[]": "list<decimal>", "timestamptz[]": "list<timestamp>",
+    "jsonb[]": "list<json>", "time": None, "interval": None, "inet": None, "money": None, "int4range": None,
+    "point": None, "bit(3)": None, "interval[]": None,
+}  # fmt: skip
+
+
+def test_fields_have_portable_types_and_a_copy_has_them_again() -> None:
+    table, kind = fresh(), fresh("kind")
+    columns = ", ".join(f"c{n} {kind_}" for n, kind_ in enumerate(PORTABLE))
+    run(
+        f"CREATE TYPE {kind} AS ENUM ('a')",
+        f"CREATE TABLE {table} (id int8 PRIMARY KEY, {columns}, own {kind}, owns {kind}[], e vector(2))",
+        f"INSERT INTO {table} (id, e) VALUES (7, '[1,2]')",
+    )
+    for name in (table, pump(table)):
+        collection, _ = pages(name)
+        assert [f.logical for f in collection.key] == ["int64"]
+        found = {f.type: f.logical for f in collection.fields or ()}
+        own = {f'"public"."{kind}"': None, f'"public"."{kind}"[]': None}
+        assert found == PORTABLE | own
+    print(f"\ncolumn types of Postgres with a portable one: {sum(v is not None for v in PORTABLE.values())}")
+
+
 def test_single_records_are_fetched_as_they_are_scanned() -> None:
     table, _ = make_hard_table()
     _, (page,) = pages(table)

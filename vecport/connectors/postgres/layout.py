@@ -165,7 +165,7 @@ class Layout:
 
 
 def _field(slot: Slot) -> Field:
-    return Field(slot.name, slot.kind.name, slot.kind.encoding, slot.nullable)
+    return Field(slot.name, slot.kind.name, slot.kind.encoding, slot.nullable, slot.kind.logical)
 
 
 def _vector_field(slot: Slot, metric: str) -> VectorField:

@@ -124,6 +124,12 @@ _MODIFIER: Final = re.compile(r"(?<=.)(\([A-Za-z0-9]+(?:,[A-Za-z0-9]+)*\))(?:\[\
 
 _INTEGERS: Final = frozenset({"int2", "int4", "int8"})
 _TEXTS: Final = frozenset({"text", "varchar", "char", "bpchar"})
+#: The portable type of a type's values (``Field.logical``), where one says what they are.
+_LOGICAL: Final = {
+    **dict.fromkeys(_INTEGERS, "int64"), **dict.fromkeys(("float4", "float8"), "float64"), "bool": "bool",
+    **dict.fromkeys((*_TEXTS, "uuid"), "string"), **dict.fromkeys(("timestamp", "timestamptz", "date"), "timestamp"),
+    "bytea": "binary", "numeric": "decimal", **dict.fromkeys(("json", "jsonb"), "json"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,12 @@ class ColumnType:
     def encoding(self) -> str:
         """``json`` or ``text``; see ``Field.encoding``."""
         return "text" if self.as_text else "json"
+
+    @property
+    def logical(self) -> str | None:
+        """The portable type; None where none says what the values are. See ``Field.logical``."""
+        logical = None if self.base.own else _LOGICAL.get(self.base.name)
+        return f"list<{logical}>" if logical and self.array else logical
 
     @property
     def as_text(self) -> bool:
