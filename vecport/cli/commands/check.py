@@ -46,7 +46,8 @@ def validate(run: Run, dump: str, **options: Any) -> int:
 def verify(run: Run, dump: str, target: str, **options: Any) -> int:
     """Compare a database with a dump, record by record.
 
-    The database is read once. Exits 3 when a record is missing, changed, or in the database only.
+    The database is read once, or asked for the dump's records alone where they are few of its own. Exits 3 when a
+    record is missing, changed, or in the database only, or stands another number of times.
 
     \b
     Examples:

@@ -20,12 +20,15 @@ def checked_bounds(ours: Collection, theirs: Collection, tolerance: Tolerance) -
         UsageError: the tolerance names a field that neither side has, or is no bound.
     """
     known = list(dict.fromkeys(v.name for c in (ours, theirs) for v in c.vectors))
+    if isinstance(tolerance, Mapping) and "" in known and "vector" not in known:
+        # A vector without a name is called so in results.
+        tolerance = {"" if name == "vector" else name: value for name, value in tolerance.items()}
     given = tolerance if isinstance(tolerance, Mapping) else {} if tolerance is None else {"": tolerance}
     for name, value in given.items():
         if not (math.isfinite(value) and value >= 0):
             raise UsageError(f"--tolerance {value}: not a bound", next="a number from 0 on, as 1e-6")
         if isinstance(tolerance, Mapping) and name not in known:
-            listed = ", ".join(repr(n) for n in known) or "none"
+            listed = ", ".join(repr(n or "vector") for n in known) or "none"
             raise UsageError(
                 f"--tolerance {name}={value:g}: there is no vector {name!r}", f"the vectors: {listed}",
                 next="name one of them, or give one number for all: --tolerance 1e-6",
