@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,13 @@ class TestSummaries:
     def test_an_export_ends_with_the_import(self, cli: Callable[..., Outcome], fakes: Fakes) -> None:
         fakes.answer("export", results("my dump")["export"])
         assert cli(*CALLS["export"]).out.endswith("next: vecport import 'my dump' ADDRESS --collection NAME\n")
+
+    def test_a_dump_shows_the_portable_types_of_its_fields(self, cli: Callable[..., Outcome], fakes: Fakes) -> None:
+        result = results("docs")["inspect"]
+        fields = [{"name": "price", "type": "numeric(9,2)", "logical": "decimal"}, {"name": "span", "type": "interval"}]
+        fakes.answer("inspect", replace(result, facts=result.facts | {"fields": fields}))
+        shown = cli(*CALLS["inspect"]).out
+        assert re.search(r"fields +type +logical\n +price +numeric\(9,2\) +decimal\n +span +interval\n", shown)
 
     def test_an_import_ends_with_the_verify_command_and_a_query(
         self, cli: Callable[..., Outcome], fakes: Fakes

@@ -23,7 +23,7 @@ from vecport.dump.store import LocalStore
 from vecport.errors import IntegrityError, NotRepresentable, VecportError
 from vecport.limits import Limits
 from vecport.model.batch import group_schema
-from vecport.model.collection import Collection, VectorField
+from vecport.model.collection import Collection, Field, VectorField
 from vecport.testing.records import Record, batch_of, ragged_batch, vectors_of
 
 EVERY = Collection(
@@ -98,6 +98,15 @@ def test_the_footer_says_what_the_shard_is(tmp_path: Path) -> None:
     assert pq.read_schema(path).remove_metadata().equals(group_schema(EVERY))
     with path.open("rb") as f:
         assert footer_collection(f) == json.loads(text)["collection"]
+
+
+def test_a_footer_without_portable_types_or_with_others_is_of_the_same_collection(tmp_path: Path) -> None:
+    kinds = (None, "int64", "list<string>")
+    there = [replace(EVERY, fields=(Field("a", "own", logical=kind),)) for kind in kinds]
+    for n, written in enumerate(there):
+        made = write(tmp_path / str(n), [page(written)], written)
+        for read in there:
+            assert next(ShardReader(made._store, made._entry, read).groups()).num_rows == 10
 
 
 def test_equal_row_groups_give_equal_bytes(tmp_path: Path) -> None:

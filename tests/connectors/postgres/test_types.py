@@ -75,7 +75,7 @@ PORTABLE = {
 
 def test_fields_have_portable_types_and_a_copy_has_them_again() -> None:
     table, kind = fresh(), fresh("kind")
-    columns = ", ".join(f"c{n} {kind_}" for n, kind_ in enumerate(PORTABLE))
+    columns = ", ".join(f"c{n} {spelled}" for n, spelled in enumerate(PORTABLE))
     run(
         f"CREATE TYPE {kind} AS ENUM ('a')",
         f"CREATE TABLE {table} (id int8 PRIMARY KEY, {columns}, own {kind}, owns {kind}[], e vector(2))",
