@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vecport.connectors import guest as guests
-from vecport.connectors.address import parse, with_options
+from vecport.connectors.address import Place, parse, with_options
 from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
 from vecport.connectors.decorators import decorated_source, decorated_target
 from vecport.connectors.guest import BUDGET_S, THROTTLED_BUDGET_S, Clock, Guest, Pace, Patience
@@ -94,13 +94,20 @@ class Sizes:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.sizes: list[int] = []
-        write = MemoryTarget.write
+        opened = MemoryConnector.open_target
 
-        def counted(session: MemoryTarget, batch: Any, mark: Mark) -> None:
-            self.sizes.append(batch.num_rows)
-            write(session, batch, mark)
+        def open_counted(connector: MemoryConnector, place: Place, collection: str) -> Target:
+            session = opened(connector, place, collection)
+            write = session.write
 
-        patch.setattr(MemoryTarget, "write", counted)
+            def counted(batch: Any, mark: Mark) -> None:
+                self.sizes.append(batch.num_rows)
+                write(batch, mark)
+
+            session.write = counted  # type: ignore[method-assign]
+            return session
+
+        patch.setattr(MemoryConnector, "open_target", open_counted)
 
 
 @pytest.fixture

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.operations import rooms
-from vecport.errors import AlreadyExists, Interrupted, Unavailable
-from vecport.operations.export import export
-from vecport.operations.import_ import import_
+from vecport.errors import AlreadyExists, Interrupted
+from vecport.operations.export import ExportResult, export
+from vecport.operations.import_ import ImportResult, import_
 from vecport.operations.progress import Silent, Stop
 from vecport.operations.verify import verify
 from vecport.testing.engines.postgres import PostgresEngine
 
 ROWS = 6
+#: How long a run may take to end after Ctrl-C.
+HEARD_WITHIN_S = 5
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +56,20 @@ def words(connection: psycopg.Connection) -> list[tuple[str, ...]]:
     return connection.execute("SELECT id, words FROM docs").fetchall()
 
 
-def interrupted_in_prepare(dump: Path, server: str, connection: psycopg.Connection, if_exists: str) -> None:
-    """Ctrl-C while ``prepare`` waits for the lock that somebody holds on the table."""
+def interrupted(work: Callable[[Stop], object], server: str, connection: psycopg.Connection, lock: str) -> float:
+    """Ctrl-C while a run waits for the lock that somebody holds on the table; the seconds until it has ended."""
     failures: list[BaseException] = []
     stop = Stop()
 
-    def work() -> None:
+    def run() -> None:
         try:
-            import_(dump, server, collection="docs", if_exists=if_exists, workers=1, progress=Silent(), stop=stop)
+            work(stop)
         except BaseException as e:
             failures.append(e)
 
     with psycopg.connect(server) as holder:
-        holder.execute("LOCK TABLE docs IN ACCESS SHARE MODE")
-        worker = threading.Thread(target=work)
+        holder.execute(f"LOCK TABLE docs IN {lock} MODE".encode())
+        worker = threading.Thread(target=run)
         worker.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         deadline = time.monotonic() + 30
@@ -76,23 +78,45 @@ def interrupted_in_prepare(dump: Path, server: str, connection: psycopg.Connecti
             assert time.monotonic() < deadline, "nothing waits for the lock"
             time.sleep(0.02)
         stop.set()
-        # The server is asked to cancel what waits, as the death of the process would.
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
-        while worker.is_alive():
-            connection.execute(ended)
-            worker.join(0.1)
-    assert isinstance(failures[0], Interrupted | Unavailable), failures
+        asked = time.monotonic()
+        worker.join(HEARD_WITHIN_S)
+        seconds = time.monotonic() - asked
+        assert not worker.is_alive(), f"Ctrl-C was not heard within {HEARD_WITHIN_S} s, while the lock is held"
+        assert not connection.execute(waiting).fetchone()[0], "the server still waits for the lock"
+    assert isinstance(failures[0], Interrupted), failures
+    assert failures[0].exit_code == 130
+    return seconds
 
 
+@pytest.mark.parametrize("lock", ["ACCESS SHARE", "ACCESS EXCLUSIVE"])
 def test_an_interrupted_replace_of_a_table_of_somebody_else_goes_on(
-    dump: Path, server: str, database: psycopg.Connection
+    dump: Path, server: str, database: psycopg.Connection, shown: Callable[[str], None], lock: str
 ) -> None:
     theirs(database)
-    interrupted_in_prepare(dump, server, database, "replace")
+
+    def work(stop: Stop | None) -> ImportResult:
+        return import_(
+            dump, server, collection="docs", if_exists="replace", workers=1, progress=Silent(), stop=stop
+        )  # fmt: skip
+
+    seconds = interrupted(work, server, database, lock)
+    shown(f"import waits for a table's lock ({lock}): Ctrl-C is heard after {seconds:.2f} s")
     assert words(database) == [("precious", "mine")]
-    result = import_(dump, server, collection="docs", if_exists="replace", workers=1)
-    assert result.written_rows == ROWS
+    assert work(None).written_rows == ROWS
     assert verify(dump, server, collection="docs").exit_code == 0
+
+
+def test_an_interrupted_export_that_waits_for_a_lock_goes_on(
+    tmp_path: Path, server: str, database: psycopg.Connection, shown: Callable[[str], None]
+) -> None:
+    theirs(database)
+
+    def work(stop: Stop | None) -> ExportResult:
+        return export(server, tmp_path / "out", collection="docs", workers=1, progress=Silent(), stop=stop)
+
+    seconds = interrupted(work, server, database, "ACCESS EXCLUSIVE")
+    shown(f"export waits for a table's lock: Ctrl-C is heard after {seconds:.2f} s")
+    assert work(None).rows == 1
 
 
 def test_a_table_that_came_meanwhile_is_not_taken_for_this_imports(

@@ -3,18 +3,17 @@
 A place lives until ``forget`` or the end of the process. It holds everything that the model has, bit for bit, and it
 is both source and target. ``--where`` is a JSON object: records whose metadata has these keys with equal values.
 
-Option ``faults`` makes a source misbehave on purpose; see ``Faults``. Option ``links`` names a metadata key that refers
-to another record by its id.
+Option ``faults`` makes sessions misbehave on purpose; see ``faulty.Faults``. Option ``links`` names a metadata key that
+refers to another record by its id.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 from typing import Any, ClassVar
 
@@ -22,16 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..errors import (
-    Incomplete,
-    NotFound,
-    NotRepresentable,
-    SnapshotGone,
-    Throttled,
-    TooLarge,
-    Unavailable,
-    UsageError,
-)
+from ..errors import NotFound, NotRepresentable, SnapshotGone, UsageError
 from ..model import canonical, ids
 from ..model.batch import KEY_COLUMNS, dense_matrix, join_pages
 from ..model.capabilities import COUNTS, SourceCapabilities, TargetCapabilities
@@ -54,6 +44,7 @@ from .contract import (
     Target,
     TargetPlan,
 )
+from .faulty import Faults, faulty_source, faulty_target
 from .kit import places
 from .kit.inserts import conflict
 from .kit.lifecycle import settle
@@ -94,67 +85,6 @@ _numbers = count(1)
 def forget(name: str) -> None:
     """Remove the place ``memory:NAME`` and everything in it; nothing happens when there is none."""
     _rooms.pop(name, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """What a source or a target does wrong, for tests of everything that uses them. Pages are counted from 1.
-
-    Attributes:
-        fail_after_pages: this many pages come, then the database answers no more (``Unavailable``).
-        repeat_row_on_page: this page begins with the last row of the page before.
-        lose_row_on_page: the first row of this page is left out.
-        short_page: this page has one row, and more follow.
-        stuck_after_pages: the database gives the page after this one again and again.
-        wrong_count: ``count`` and ``describe`` of a source are off by this much.
-        late_counts: so many counts of a session come before the last records are in them, -1 for all.
-        late_by: how many records are not in them.
-        lose: a record with this id is taken and never seen.
-        throttle_every: every so many writes of a session are refused as too many.
-        retry_after_s: what such a refusal asks for.
-        largest_write: a write of more records is too large.
-        poison: a record with this id is refused, and all that come with it.
-    """
-
-    fail_after_pages: int | None = None
-    repeat_row_on_page: int | None = None
-    lose_row_on_page: int | None = None
-    short_page: int | None = None
-    stuck_after_pages: int | None = None
-    wrong_count: int = 0
-    late_counts: int = 0
-    late_by: int = 0
-    lose: str | None = None
-    throttle_every: int = 0
-    retry_after_s: float | None = None
-    largest_write: int = 0
-    poison: str | None = None
-
-    def check_write(self, number: int, batch: pa.RecordBatch) -> None:
-        """Refuse the ``number``-th write of a session where it should be."""
-        if self.throttle_every and number % self.throttle_every == 0:
-            raise Throttled("too many requests", why="option faults says so", retry_after_s=self.retry_after_s)
-        if self.largest_write and batch.num_rows > self.largest_write:
-            raise TooLarge(f"{batch.num_rows} records at once", why=f"{self.largest_write} are the most")
-        if self.poison is not None and self.poison in batch.column("id").to_pylist():
-            raise NotRepresentable("a record is not to the target's taste", why="option faults says so")
-
-    def counted(self, number: int, count: int) -> int:
-        """What the ``number``-th count of a session gives for this one."""
-        late = self.late_counts < 0 or number <= self.late_counts
-        return max(0, count - self.late_by) if late else count
-
-    @classmethod
-    def parse(cls, text: str | None) -> Faults:
-        """Read the option's JSON object; raises ``UsageError`` on an unknown fault."""
-        known = {f.name for f in fields(cls)}
-        try:
-            data = json.loads(text) if text else {}
-            if not isinstance(data, dict) or not set(data) <= known:
-                raise ValueError
-        except ValueError:
-            raise UsageError("option faults cannot be read", why=f"a JSON object of {sorted(known)}") from None
-        return cls(**data)
 
 
 def links_of(name: str, collection: str) -> dict[Key, Key]:
@@ -215,9 +145,7 @@ class MemorySource(Source):
     def __init__(self, place: Place, name: str, selection: Selection) -> None:
         self._place, self._name = place, name
         self._keep = _keep(selection)
-        self._faults = Faults.parse(place.option("faults"))
         self.capabilities = replace(self.capabilities, count=_count_kind(place))
-        self._counts = 0
         self._snapshot: _Store | None = None
         self._own: list[int] = []
         self._sorted: tuple[int, int, list[Key], list[SortKey]] | None = None
@@ -258,25 +186,10 @@ class MemorySource(Source):
         yield from ({"from": a, "to": b} for a, b in pairwise([None, *cuts, None]))
 
     def scan(self, partition: Json, cursor: Json | None, page_rows: int) -> Iterator[Page]:
-        f, page, last, before = self._faults, 0, _key(cursor), None
-        while True:
-            if page == f.fail_after_pages:
-                raise Unavailable(f"memory:{self._place.path} does not answer", why="option faults says so")
-            page += 1
-            stuck = f.stuck_after_pages is not None and page > f.stuck_after_pages + 1
-            found = self._next(partition, before if stuck else last, 1 if page == f.short_page else page_rows)
-            if not found:
-                return
-            if last is not None and not self._rises(last, found[-1][0]):
-                raise Incomplete(f"the scan of {self._name!r} does not move", why=f"the cursor stays at {last}")
-            before, last = last, found[-1][0]
-            rows = [row for _, row in found]
-            if page == f.repeat_row_on_page and before is not None:
-                rows.insert(0, self._rows()[before])
-            if page == f.lose_row_on_page:
-                del rows[0]
-            if rows:
-                yield Page(join_pages(self._current().collection, rows), list(last))
+        last = _key(cursor)
+        while found := self._next(partition, last, page_rows):
+            last = found[-1][0]
+            yield Page(join_pages(self._current().collection, [row for _, row in found]), list(last))
 
     def fetch(self, keys: Sequence[Key]) -> pa.RecordBatch:
         rows = self._rows()
@@ -296,9 +209,7 @@ class MemorySource(Source):
 
     def count(self) -> int:
         _, store = _store(self._place, self._name)
-        self._counts += 1
-        counted = self._faults.counted(self._counts, sum(map(self._keep, list(store.rows.values()))))
-        return counted + self._faults.wrong_count
+        return sum(map(self._keep, list(store.rows.values())))
 
     def close(self) -> None:
         room = _rooms.get(self._place.path)
@@ -337,10 +248,6 @@ class MemorySource(Source):
             start = max(start, bisect_right(order, _sort_key(last, kind)))
         end = bisect_left(order, _sort_key(upper, kind)) if upper else len(order)
         return [(k, rows[k]) for k in keys[start : min(end, start + n)] if k in rows]
-
-    def _rises(self, last: Key, key: Key) -> bool:
-        kind = self._current().collection.id_kind
-        return _sort_key(key, kind) > _sort_key(last, kind)
 
 
 class LiveMemorySource(MemorySource):
@@ -403,12 +310,10 @@ class MemoryTarget(Target):
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
         self._plan: TargetPlan | None = None
-        self._faults = Faults.parse(place.option("faults"))
         self._links = place.option("links")
         if self._links is not None:
             self.capabilities = replace(self.capabilities, links=True)
         self.capabilities = replace(self.capabilities, count=_count_kind(place))
-        self._writes = self._counts = 0
 
     def describe(self) -> Description | None:
         room = _rooms.get(self._place.path)
@@ -440,12 +345,10 @@ class MemoryTarget(Target):
         room, store = _store(self._place, self._name)
         if self._plan is None:
             raise UsageError("write before attach")
-        self._writes += 1
-        self._faults.check_write(self._writes, batch)
         check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
         keys = zip(_texts(batch, "namespace"), _texts(batch, "id"), strict=True)
         batch = _sorted_keys(batch)
-        rows = {key: batch.slice(i, 1) for i, key in enumerate(keys) if key[1] != self._faults.lose}
+        rows = {key: batch.slice(i, 1) for i, key in enumerate(keys)}
         with room.lock:
             store.rows.update(self._allowed(rows, store))
             store.version += 1
@@ -505,8 +408,7 @@ class MemoryTarget(Target):
         return [Hit(found[i], float(scores[i] if rising else -scores[i]), namespace) for i in order]
 
     def count(self) -> int:
-        self._counts += 1
-        return self._faults.counted(self._counts, len(_store(self._place, self._name)[1].rows))
+        return len(_store(self._place, self._name)[1].rows)
 
 
 def _count_kind(place: Place) -> str:
@@ -572,11 +474,13 @@ class MemoryConnector(Connector):
         mode = place.option("mode") or "snapshot"
         if mode not in ("snapshot", "live"):
             raise UsageError(f"option mode={mode!r} is not known", next="mode=snapshot or mode=live")
-        session = (LiveMemorySource if mode == "live" else MemorySource)(place, collection, selection)
+        session: Source = (LiveMemorySource if mode == "live" else MemorySource)(place, collection, selection)
+        session = faulty_source(session, Faults.parse(place.option("faults")), place.text)
         return _asleep(session, place, collection)
 
     def open_target(self, place: Place, collection: str) -> Target:
-        return _asleep(MemoryTarget(place, collection), place, collection)
+        session = faulty_target(MemoryTarget(place, collection), Faults.parse(place.option("faults")))
+        return _asleep(session, place, collection)
 
 
 def _asleep(session: S, place: Place, collection: str) -> S:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark, Selection, Source, Target
+from vecport.connectors.faulty import Faults, faulty_source, faulty_target
 from vecport.connectors.memory import MemoryConnector, MemorySource, MemoryTarget
 
 Change = Callable[[pa.RecordBatch], pa.RecordBatch]
 Case = tuple[Any, ...]
+S = TypeVar("S", Source, Target)
+
+
+def _as_it_is(session: S) -> S:
+    return session
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Broken:
         source, target: sessions in place of the sound ones.
         caps: changes of the target's capabilities.
         connector: methods in place of the connector's own.
-        faults: the place's own faults (``memory.Faults``).
+        faults: the place's own faults (``faulty.Faults``).
+        around_source, around_target: change a session, its faults included.
     """
 
     cases: tuple[Case, ...]
@@ -34,19 +41,23 @@ class Broken:
     caps: Mapping[str, Any] = field(default_factory=dict)
     connector: Mapping[str, Any] = field(default_factory=dict)
     faults: Mapping[str, Any] = field(default_factory=dict)
+    around_source: Callable[[Source], Source] = _as_it_is
+    around_target: Callable[[Target], Target] = _as_it_is
 
     def made(self) -> MemoryConnector:
         """The connector."""
         source, target, caps = self.source, self.target, self.caps
+        around_source, around_target = self.around_source, self.around_target
 
         class Made(MemoryConnector):
             def open_source(self, place: Place, collection: str, selection: Selection) -> Source:
-                return source(place, collection, selection)
+                session = source(place, collection, selection)
+                return around_source(faulty_source(session, Faults.parse(place.option("faults"))))
 
             def open_target(self, place: Place, collection: str) -> Target:
                 session = target(place, collection)
                 session.capabilities = replace(session.capabilities, **caps)
-                return session
+                return around_target(faulty_target(session, Faults.parse(place.option("faults"))))
 
         kept = {"target": type("Claimed", (target,), {"capabilities": replace(target.capabilities, **caps)})}
         return type("BrokenConnector", (Made,), {**kept, **self.connector})()

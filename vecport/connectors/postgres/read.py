@@ -24,6 +24,7 @@ from .failures import broken_streams, sqlstate, translated
 from .keys import key_condition, key_rows, namespace_of
 from .pages import Reader
 from .schema import Found, look, table_name
+from .stopping import stoppable
 
 if TYPE_CHECKING:
     from .client import Connection
@@ -64,7 +65,7 @@ class PostgresSource(Source):
 
     def describe(self) -> Description:
         """See ``Source.describe``. Inside a snapshot, what it shows is the snapshot's."""
-        with self._failures(), self._reading() as connection:
+        with self._failures(), self._reading() as connection, stoppable(connection, self.report):
             found = look(connection, self._place, self._name)
             self._found = found
             count = self._count_in(connection, found)
@@ -100,7 +101,8 @@ class PostgresSource(Source):
             begin(connection, READ)
             # Before the first query, so that the snapshot is younger than the lock.
             if table.kind in LOCKABLE:
-                run(connection, f"LOCK TABLE {table.rows} IN ACCESS SHARE MODE")
+                with stoppable(connection, self.report):
+                    run(connection, f"LOCK TABLE {table.rows} IN ACCESS SHARE MODE")
             row = connection.execute(
                 "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot()::text"
             ).fetchone()

@@ -31,6 +31,7 @@ from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
 from .schema import look, table_name, version
 from .settings import TITLE
+from .stopping import stoppable
 from .types import PATTERN
 from .vectors import VECTOR_TYPES
 
@@ -120,7 +121,7 @@ class PostgresTarget(Target):
 
     def describe(self) -> Description | None:
         """See ``Target.describe``. A table that cannot be read in full is described by its notes alone."""
-        with self._failures(), self._transaction(READ) as connection:
+        with self._failures(), self._transaction(READ) as connection, stoppable(connection, self.report):
             table = find_table(connection, *table_name(self._place, self._name))
             if table is None:
                 return None
@@ -148,12 +149,14 @@ class PostgresTarget(Target):
                 cannot hold.
             NotFound: the server has no pgvector.
             AuthenticationFailed: the role may not create what is needed.
+            Interrupted: the user wants to stop; nothing was changed.
         """
         check_plan(plan, self.capabilities, TITLE)
         wanted = new_columns(plan, self._place)
         # An index that cannot be built is refused before anything is created.
         plan_indexes(plan, wanted)
-        with self._failures(), self._transaction(WRITE) as connection:
+        # It may wait for a lock on a table that is there.
+        with self._failures(), self._transaction(WRITE) as connection, stoppable(connection, self.report):
             ready = tables.make_ready(connection, self._place, self._name, plan, wanted)
         self._import = _Import(plan, *ready)
 
