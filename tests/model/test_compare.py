@@ -348,3 +348,12 @@ def test_equal_hashes_are_equal_records(pairs: list[tuple[Record, Record, bool]]
             [a for a, _, _ in pairs], [a if same else b for a, b, same in pairs]))  # fmt: skip
         same = hashes.vector_hashes(a, alone) == hashes.vector_hashes(b, alone)
         assert (~Judge(alone, alone, {}).compare(a, b).vectors_changed).tolist() == same.tolist()
+
+
+def test_lengths_count_where_both_sides_say_that_they_hold_unit_vectors() -> None:
+    c = collection(*(VectorField(n, dim=DIM, normalized=n == "u", bound=UNIT) for n in "uw"))
+    vector = base(FIELDS["dense float32"])
+    vector = vector / np.linalg.norm(vector)
+    ours = batch_of([Record("x", dict.fromkeys("uw", vector))], c)
+    theirs = batch_of([Record("x", dict.fromkeys("uw", vector * 2))], c)
+    assert Judge(c, c, bounds_of(c, c)).compare(ours, theirs).counts() == {"vector:u": 1}

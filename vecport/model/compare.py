@@ -94,7 +94,7 @@ def bounds_of(
     Args:
         ours, theirs: what is compared.
         tolerance: a user's own, for all fields or by name; the widest that the two fields state otherwise. Fields of
-            bits have none.
+            bits have none. Lengths count where both sides say that they hold unit vectors.
     """
     out: dict[str, Bound] = {}
     for x, y in paired(ours, theirs):
@@ -102,7 +102,7 @@ def bounds_of(
         stated = [f.bound for f in both if f.bound is not None]
         own = tolerance.get(both[0].name) if isinstance(tolerance, Mapping) else tolerance
         widest = max((b.relative for b in stated), default=0.0)
-        unit = any(b.normalized for b in stated)
+        unit = any(b.normalized for b in stated) and not all(f.normalized for f in both)
         binary = any(f.kind == "binary" for f in both)
         out[both[0].name] = EXACT if binary else Bound(widest if own is None else own, unit)
     return out

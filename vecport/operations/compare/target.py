@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -66,12 +67,28 @@ class Comparison:
             self._restorer = restorer_for(description.collection, description.passport, widening.to_json())
             assert self._restorer is not None
             self.collection = self._restorer.collection
-        self.bounds = checked_bounds(dump.collection, self.collection, tolerance)
+        self.bounds = checked_bounds(*self._stated(description.collection), tolerance)
         self._judge = Judge(dump.collection, self.collection, self.bounds)
         self._page_rows = max(1, min(session.capabilities.page_rows, _PAGE_BYTES // row_bytes(self.collection)))
         self.count = 0
         self.method = "scan"
         self.notes: list[str] = list(self._restorer.notes) if self._restorer else []
+
+    def _stated(self, native: Collection) -> tuple[Collection, Collection]:
+        """Both schemas with the bounds that count.
+
+        Records that were imported from this very dump are as far off as the database takes them, whatever place the
+        dump came from.
+        """
+        ours, theirs = self._dump.collection, self.collection
+        if self._passport is None or self._restorer is None:
+            return ours, theirs
+        if self._passport.identity != str(self._dump.manifest.identity):
+            return ours, theirs
+        sources = self._restorer.schema.vectors
+        held = [replace(v, bound=native.vector(sources[v.name]).bound) for v in theirs.vectors]
+        own = [replace(v, bound=None) for v in ours.vectors]
+        return replace(ours, vectors=tuple(own)), replace(theirs, vectors=tuple(held))
 
     def run(self, deep: bool, progress: Progress, stop: Stop) -> Tally:
         """Compare all records.
