@@ -176,3 +176,24 @@ def test_an_import_goes_on_with_the_choice_that_it_was_begun_with(
     assert "--ids" in caught.value.next
     import_(dump, engine.address, collection="begun", ids="hash")
     assert verify(dump, engine.address, collection="begun").exit_code == 0
+
+
+def test_a_dump_made_after_an_application_added_records_is_found_again(engine: QdrantEngine, tmp_path: Path) -> None:
+    """Ids of others stand in a collection of hashed ids as they are, and so does a later dump of it find them."""
+    from qdrant_client import QdrantClient, models
+
+    import_(
+        dump_of(tmp_path / "a", ["doc 0", "doc 1", UUIDS[0]]), engine.address, collection="docs", if_exists="replace"
+    )
+    client = QdrantClient(
+        "127.0.0.1", port=engine.port, grpc_port=engine.grpc_port, prefer_grpc=True, check_compatibility=False
+    )
+    size = client.get_collection("docs").config.params.vectors
+    dim = size.size if isinstance(size, models.VectorParams) else next(iter(size.values())).size
+    name = "" if isinstance(size, models.VectorParams) else next(iter(size))
+    vector = [1.0] * dim if not name else {name: [1.0] * dim}
+    client.upsert("docs", [models.PointStruct(id=i, vector=vector, payload={}) for i in (77, UUIDS[3])], wait=True)
+    client.close()
+    assert export(engine.address, tmp_path / "b", collection="docs").rows == 5
+    found = verify(tmp_path / "b", engine.address, collection="docs")
+    assert (found.exit_code, found.equal + found.within_bound, found.missing, found.extra) == (0, 5, 0, 0)

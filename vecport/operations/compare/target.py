@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -14,7 +14,7 @@ import pyarrow as pa
 from ...connectors.contract import Description, Json, Page, Source
 from ...dump.dump import Dump
 from ...dump.layout import cut_for, row_bytes
-from ...model import hashes
+from ...model import hashes, ids
 from ...model.collection import Collection
 from ...model.compare import Finding, Judge
 from ...model.passport import Passport, target_keys
@@ -67,9 +67,11 @@ class Comparison:
             self._restorer = restorer_for(description.collection, description.passport, widening.to_json())
             assert self._restorer is not None
             self.collection = self._restorer.collection
+        self._imported = self._passport is not None and self._passport.identity == str(dump.manifest.identity)
         self.bounds = checked_bounds(*self._stated(description.collection), tolerance)
         self._judge = Judge(dump.collection, self.collection, self.bounds)
         self._page_rows = max(1, min(session.capabilities.page_rows, _PAGE_BYTES // row_bytes(self.collection)))
+        self._deep = False
         self.count = 0
         self.method = "scan"
         self.notes: list[str] = list(self._restorer.notes) if self._restorer else []
@@ -81,9 +83,7 @@ class Comparison:
         dump came from.
         """
         ours, theirs = self._dump.collection, self.collection
-        if self._passport is None or self._restorer is None:
-            return ours, theirs
-        if self._passport.identity != str(self._dump.manifest.identity):
+        if self._restorer is None or not self._imported:
             return ours, theirs
         sources = self._restorer.schema.vectors
         held = [replace(v, bound=native.vector(sources[v.name]).bound) for v in theirs.vectors]
@@ -100,6 +100,7 @@ class Comparison:
             Misfit: a record does not fit the schema that the passport remembers.
         """
         tally = Tally()
+        self._deep = deep
         side = Recorded(self._dump, deep=deep, keys=None if self._passport is None else self._target_keys)
         with (
             Located(self._memory // 2) as found,
@@ -125,7 +126,35 @@ class Comparison:
 
     def _target_keys(self, record_ids: pa.Array, namespaces: pa.Array) -> tuple[pa.Array, pa.Array]:
         """The keys under which the database holds these records."""
-        return target_keys(self._passport, record_ids, namespaces, strangers=True)
+        held, spaces = target_keys(self._passport, record_ids, namespaces, strangers=True)
+        p = self._passport
+        if p is None or p.ids != "hashed" or self._imported or not self._session.capabilities.fetches:
+            return held, spaces
+        return self._strangers(record_ids, held, spaces), spaces
+
+    def _strangers(self, record_ids: pa.Array, held: pa.Array, spaces: pa.Array) -> pa.Array:
+        """Ids as the database holds them, in a collection whose own ids are hashed.
+
+        A dump of it, made after an application added records, has these under the ids that they have there. So an id
+        that the database can hold stands for itself where it is there and nothing stands under its stand-in.
+        """
+        own, stand_ins, names = record_ids.to_pylist(), held.to_pylist(), spaces.to_pylist()
+        maybe = [i for i, text in enumerate(own) if ids.kind_of(text) != "string"]
+        found = self._there((names[i], own[i]) for i in maybe)
+        added = [i for i in maybe if (names[i], own[i]) in found]
+        hashed = self._there((names[i], stand_ins[i]) for i in added)
+        for i in added:
+            if (names[i], stand_ins[i]) not in hashed:
+                stand_ins[i] = own[i]
+        return pa.array(stand_ins, pa.string()) if added else held
+
+    def _there(self, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of some keys the database has."""
+        wanted, found = list(keys), set[tuple[str, str]]()
+        for start in range(0, len(wanted), self._page_rows):
+            page = self._session.fetch(wanted[start : start + self._page_rows])
+            found.update(zip(page.column("namespace").to_pylist(), page.column("id").to_pylist(), strict=True))
+        return found
 
     def _restored(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self._restorer.apply(batch) if self._restorer else batch
@@ -257,7 +286,10 @@ class _Fetch:
         record_ids, namespaces = to._target_keys(group.column("id"), group.column("namespace"))
         place = {key: i for i, key in enumerate(zip(namespaces.to_pylist(), record_ids.to_pylist(), strict=True))}
         seen = np.zeros(group.num_rows, bool)
-        vh, mh = (np.asarray(group.column(name)) for name in ("_vh", "_mh"))
+        if to._deep:
+            vh, mh = hashes.vector_hashes(group, to._dump.collection), hashes.metadata_hashes(group)
+        else:
+            vh, mh = (np.asarray(group.column(name)) for name in ("_vh", "_mh"))
         for own, page in pages:
             keys = zip(own.column("namespace").to_pylist(), own.column("id").to_pylist(), strict=True)
             at = np.asarray([place.get(k, -1) for k in keys])
