@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from ...connectors.address import Place, with_options
 from ...connectors.contract import Mark, Selection, TargetPlan
 from ...connectors.memory import MemoryConnector
 from ...model import canonical
+from ...model.collection import Collection
 from ..records import Record, Sparse, Vector, batch_of
 from ..seen import seen
 from . import Hands
 
 
 class MemoryHands(Hands):
-    """There is no client but the store itself."""
+    """There is no client but the store itself, which they reach whether its collection sleeps or not."""
+
+    def __init__(self, place: Place, collection: Collection) -> None:
+        awake = {name: value for name, value in place.options.items() if name != "sleeps"}
+        super().__init__(with_options(place, awake), collection)
 
     def read(self, id: str) -> Record:
         with MemoryConnector().open_source(self.place, self.collection.name, Selection()) as source:
