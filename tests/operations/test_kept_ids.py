@@ -197,3 +197,11 @@ def test_a_dump_made_after_an_application_added_records_is_found_again(engine: Q
     assert export(engine.address, tmp_path / "b", collection="docs").rows == 5
     found = verify(tmp_path / "b", engine.address, collection="docs")
     assert (found.exit_code, found.equal + found.within_bound, found.missing, found.extra) == (0, 5, 0, 0)
+
+
+def test_a_refusal_of_keep_advises_what_works(engine: QdrantEngine, tmp_path: Path) -> None:
+    dump = dump_of(tmp_path / "a", ["a", "b"])
+    with pytest.raises(NotRepresentable) as refused:
+        import_(dump, engine.address, collection="advised", ids="keep")
+    assert refused.value.next == "leave --ids out: such ids are hashed then"
+    assert import_(dump, engine.address, collection="advised").written_rows == 2

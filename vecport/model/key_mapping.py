@@ -71,7 +71,7 @@ def map_ids(
                 ledger.add("id", "exact", rows)
                 return candidate, "same"
     if choice == "keep":
-        ledger.add("id", "rejected", rows, KEEP_REFUSED)
+        ledger.add("id", "rejected", rows, KEEP_REFUSED, remedy="leave --ids out: such ids are hashed then")
         return "string", "same"
     return _hashed(caps, rows, ledger)
 

@@ -23,6 +23,7 @@ class Entry:
         count: records concerned.
         why: one sentence.
         example: one value, shortened.
+        remedy: what to type instead, where a choice of the user's is the reason; ``""`` for the usual advice.
     """
 
     field: str
@@ -30,6 +31,7 @@ class Entry:
     count: int
     why: str = ""
     example: str = ""
+    remedy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -43,13 +45,13 @@ class Ledger:
 
     entries: list[Entry] = field(default_factory=list)
 
-    def add(self, field: str, status: str, count: int, why: str = "", example: str = "") -> None:
+    def add(self, field: str, status: str, count: int, why: str = "", example: str = "", remedy: str = "") -> None:
         """Add to the entry of this field, status and reason, or begin one."""
         for e in self.entries:
             if (e.field, e.status, e.why) == (field, status, why):
                 e.count += count
                 return
-        self.entries.append(Entry(field, status, count, why, example[:80]))
+        self.entries.append(Entry(field, status, count, why, example[:80], remedy))
 
     def of(self, *statuses: str) -> list[Entry]:
         """Entries with one of these statuses."""
@@ -79,7 +81,8 @@ class Ledger:
         names = sorted({e.field for e in lossy})
         lines = "; ".join(f"{e.field}: {e.count:,} records {e.status} ({e.why})" for e in (bad + lossy)[:5])
         if bad:
-            step = f"leave these records out of the dump, or choose another target ({first.field} cannot be stored)"
+            usual = f"leave these records out of the dump, or choose another target ({first.field} cannot be stored)"
+            step = first.remedy or usual
         elif strict and first.status == "bounded":
             step = "leave out --strict to accept values within the stated error"
         else:
