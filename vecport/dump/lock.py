@@ -9,6 +9,7 @@ holder has a term, which is higher by one where the holder before was never seen
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -176,10 +177,15 @@ class Lease:
                 self._renew()
 
     def _renew(self) -> None:
-        began = _now()
+        began, valid = _now(), self._until
         self._beat += 1
         try:
             self._store.put_seen(LOCK, self._data(), self._version)
+            if not self._store.keeps_conditions and _now() >= valid:
+                # It was looked at before, and another may have taken it between that and the write.
+                self._lost = True
+                self._store.withdraw(LOCK, hashlib.sha256(self._data()).hexdigest())
+                raise self._gone()
         except AlreadyExists:
             if _holder(self._store).get("token") != self.token:
                 self._lost = True
