@@ -157,6 +157,10 @@ class Store(ABC):
             raise IntegrityError(f"{self.url}: {path} is larger than {limit:,} bytes")
         return data
 
+    def glance(self, path: str, limit: int) -> bytes:
+        """The first ``limit`` bytes of a small file that others may replace meanwhile: of one moment."""
+        return self.read(path, limit)
+
     def sha256(self, path: str) -> str:
         """SHA-256 (hex) of a file's bytes."""
         with self.open(path) as f, self.errors(path):

@@ -288,7 +288,7 @@ def _locked(store: Store, found: dict[str, Any]) -> Locked:
 def _holder(store: Store) -> dict[str, Any]:
     """What the lock object says; empty when there is none, or one that is not to be understood."""
     try:
-        data = json.loads(store.read(LOCK, 4096))
+        data = json.loads(store.glance(LOCK, 4096))
     except (NotFound, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
