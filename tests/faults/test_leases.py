@@ -116,7 +116,7 @@ class Writer:
 
 def _write(environment: dict[str, str], log: str, arguments: dict[str, Any], stop_at: int) -> None:
     os.environ.update(environment)
-    from aiobotocore.client import AioBaseClient
+    from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]
 
     from vecport.errors import VecportError
     from vecport.operations.export import export

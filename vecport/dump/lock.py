@@ -244,7 +244,7 @@ def _acquire(store: RemoteStore, take_over: bool, note: Callable[[str], None], c
         if not store.keeps_conditions:
             note(f"{store.url}: this store does not keep conditions of writes (If-None-Match): see to it that no other"
                  " run writes there")  # fmt: skip
-            time.sleep(_SETTLE_S)
+            time.sleep(min(_SETTLE_S, LEASE_S / 4))
             if _holder(store).get("token") != lease.token:
                 raise _locked(store, _holder(store))
             lease.confirm()
