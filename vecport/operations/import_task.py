@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..connectors.contract import Mark, Target
-from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
 from ..dump.namespace_view import NamespaceView
 from ..limits import DEFAULT_LIMITS
@@ -76,7 +75,7 @@ class Runner:
         if self._own is None or self._writes != wanted:
             self.close()
             endpoint = self._endpoints.resolve(task.target)
-            target = patiently(lambda: endpoint.open_target(stop, reached=True), stop.check)
+            target = endpoint.open_target(stop, reached=True)
             try:
                 plan = make_plan(
                     dump, endpoint, import_id=task.import_id, choices=task.choices, resume=True, nonce=task.nonce,

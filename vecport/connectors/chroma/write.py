@@ -356,7 +356,7 @@ class ChromaServerTarget(ChromaTarget):
         return (permissions.SERVER,)
 
     def _open(self, create: bool) -> Any:
-        return clients.open_server(self._place, create=create)
+        return clients.open_server(self._place, lambda: self.report.check(), create=create)
 
     def _client_hint(self) -> str:
         tls = ", ssl=True" if self._place.tls else ""

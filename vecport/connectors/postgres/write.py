@@ -103,7 +103,7 @@ class PostgresTarget(Target):
         self._place = place
         self._name = collection
         self._connection: Connection | None = None
-        self._caster = Caster(place)
+        self._caster = Caster(place, self._check_stop)
         self._import: _Import | None = None
         #: Somebody else writes into the new table, so that keys of the dump may be there already.
         self._shared = False
@@ -301,6 +301,9 @@ class PostgresTarget(Target):
 
     # -- how it works --------------------------------------------------------------------------
 
+    def _check_stop(self) -> None:
+        self.report.check()
+
     def _prepared(self) -> _Import:
         if self._import is None:
             raise UsageError("this session was neither prepared nor attached")
@@ -318,7 +321,7 @@ class PostgresTarget(Target):
         import psycopg
 
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check_stop)
         connection = self._connection
         try:
             begin(connection, mode)

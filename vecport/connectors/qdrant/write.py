@@ -41,6 +41,7 @@ class QdrantTarget(Target):
 
     def __init__(self, backend: Backend, collection: str, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
+        backend.hear(lambda: self.report.check())
         self._plan: TargetPlan | None = None
         self._batch_limit: int | None = None
         self._loading = self._nudged = False
