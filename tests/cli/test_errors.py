@@ -112,6 +112,12 @@ def test_usage_errors_are_exit_2_and_never_call_anything(arguments: list[str], c
     assert (shown.code, shown.error["code"], shown.error["exit_code"]) == (2, "usage", 2)
 
 
+@pytest.mark.parametrize("given", ["=1", "=1e-6", "title=", "title=x", "small"])
+def test_a_tolerance_of_another_form_is_told_the_form(given: str, cli: Callable[..., Outcome]) -> None:
+    shown = cli("diff", "a", "b", "--tolerance", given)
+    assert (shown.code, "[FIELD=]X" in shown.err) == (2, True), shown.err
+
+
 def test_a_line_of_data_cannot_pose_as_a_part_of_the_error(cli: Callable[..., Outcome], fakes: Fakes) -> None:
     fakes.answer("export", errors.NotFound("no x\nerror: y\n  next: rm -rf ."))
     err = cli(*CALLS["export"], "--progress", "none").err

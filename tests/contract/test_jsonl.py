@@ -30,8 +30,8 @@ class TestJsonl(ConnectorContract):
     def names(self, place: Place) -> set[str]:
         return {path.name.removesuffix(self.suffix) for path in Path(place.path).iterdir()}
 
-    def hands(self, place: Place, collection: Collection) -> Hands | None:
-        return JsonlHands(place, collection) if self.suffix == ".jsonl" else None
+    def hands(self, place: Place, collection: Collection) -> Hands:
+        return JsonlHands(place, collection)
 
     def reading_place(self, place: Place, collection: Collection | None) -> Place:
         if collection is None:

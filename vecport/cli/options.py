@@ -83,9 +83,15 @@ class Tolerance(click.ParamType[tuple[str | None, float]]):
             return value
         field, sign, text = value.rpartition("=")
         try:
-            return (field if sign else None), float(text)
+            number = float(text)
         except ValueError:
-            self.fail("a number, as 1e-6, or a vector's name and a number, as title=1e-6", param, ctx)
+            number = None
+        if number is None or (sign and not field):
+            self.fail(
+                f"{value!r} is not of the form [FIELD=]X: a number, as 1e-6, or a vector's name and a number, as"
+                " title=1e-6", param, ctx,
+            )  # fmt: skip
+        return (field if sign else None), number
 
 
 def _as_tolerance(

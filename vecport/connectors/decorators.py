@@ -17,6 +17,7 @@ from . import guest as guests
 from .contract import Json, Mark, Page, Source, Target, TargetPlan
 from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
 from .kit import waiting
+from .kit.blame import first_refused
 from .kit.checks import check_records
 from .report import UNHEARD
 
@@ -211,12 +212,18 @@ class _Final(Exception):
 def checked_target(target: Target, title: str) -> Target:
     """Refuse row groups with what the target does not claim to hold, before it sees them, by ``kit.checks``.
 
+    It is the one place where they are checked: no connector does it again.
+
     Args:
         target: a session.
         title: the database's name, for messages.
     """
-    attach, write = target.attach, target.write
+    prepare, attach, write = target.prepare, target.attach, target.write
     plans: list[TargetPlan] = []
+
+    def prepare_and_remember(plan: TargetPlan) -> None:
+        prepare(plan)
+        plans[:] = [plan]
 
     def attach_and_remember(plan: TargetPlan) -> None:
         attach(plan)
@@ -228,6 +235,7 @@ def checked_target(target: Target, title: str) -> Target:
             check_records(batch, plans[0], target.capabilities, title, where)
         write(batch, mark)
 
+    target.prepare = prepare_and_remember  # type: ignore[method-assign]
     target.attach = attach_and_remember  # type: ignore[method-assign]
     target.write = write_checked  # type: ignore[method-assign]
     return target
@@ -310,20 +318,19 @@ class _Writer:
         return True
 
     def _blamed(self, error: NotRepresentable, piece: pa.RecordBatch, mark: Mark) -> NotRepresentable:
-        """The error of the first record that the target refuses by itself; its halves before that are written."""
-        alone: NotRepresentable | None = error if piece.num_rows == 1 else None
-        while alone is None:
-            half = piece.slice(0, min((piece.num_rows + 1) // 2, self._most))
+        """The error of the first record that the target refuses by itself; what goes in before it is written."""
+
+        def refused(part: pa.RecordBatch) -> NotRepresentable | None:
             try:
-                self._once(half, mark)
+                for start in range(0, part.num_rows, self._most):
+                    self._once(part.slice(start, self._most), mark)
             except NotRepresentable as e:
-                piece, alone = half, e if half.num_rows == 1 else None
-                continue
-            if half.num_rows == piece.num_rows:
-                # Only beside others is it refused: the first error says all that is known.
-                return error
-            piece = piece.slice(half.num_rows)
-        return _named(alone, piece)
+                return e
+            return None
+
+        found = (piece, error) if piece.num_rows == 1 else first_refused(piece, refused)
+        # Where it is refused only beside others, the first error says all that is known.
+        return error if found is None else _named(found[1], found[0])
 
     def _once(self, piece: pa.RecordBatch, mark: Mark) -> None:
         requests = max(1, -(-piece.num_rows // self._most))

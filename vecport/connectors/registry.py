@@ -49,6 +49,8 @@ def get(name: str) -> Connector:
         connector = point.load()()
         if not isinstance(connector, Connector) or not isinstance(getattr(connector, "info", None), ConnectorInfo):
             raise TypeError(f"{point.value} is no Connector with a ConnectorInfo")
+        if not any(has_role(connector, role) for role in ROLES):
+            raise TypeError(f"{point.value} has neither a source nor a target")
     except Exception as e:
         # It may come from another package, and anything may be wrong with it.
         raise BrokenConnector(
@@ -58,6 +60,12 @@ def get(name: str) -> Connector:
             f"update or uninstall the package that has {point.value}",
         ) from e
     return connector
+
+
+def has_role(connector: Connector, role: str) -> bool:
+    """A role is there when its class is named or its session can be opened."""
+    opens = getattr(type(connector), f"open_{role}") is not getattr(Connector, f"open_{role}")
+    return opens or getattr(connector, role) is not None
 
 
 class BrokenConnector(UsageError):
@@ -177,7 +185,7 @@ def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
         if name is None:
             raise UsageError(
                 f"{scheme}: is not a scheme that vecport knows", "; ".join(broken()),
-                next=f"one of: {', '.join(sorted(known))}",
+                next=f"one of: {', '.join(sorted(s for s, name in known.items() if not get(name).info.hidden))}",
             )  # fmt: skip
         return get(name), place if place.scheme in known else replace(place, scheme=base)
     return _recognise(os.path.expanduser(bare))

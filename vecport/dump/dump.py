@@ -69,6 +69,10 @@ class Dump:
         """A reader for one shard."""
         return ShardReader(self.store, entry, self.collection, self.limits)
 
+    def parts(self) -> Iterator[ShardReader]:
+        """A reader for each shard."""
+        return map(self.shard, self.manifest.shards)
+
     def groups(self) -> Iterator[pa.RecordBatch]:
         """All records, row group by row group; every byte of a shard is checked before its first."""
         for entry in self.manifest.shards:

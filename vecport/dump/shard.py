@@ -203,6 +203,11 @@ class ShardReader:
     ) -> None:
         self._store, self._entry, self._collection, self._limits = store, entry, collection, limits
 
+    @property
+    def group_rows(self) -> tuple[int, ...]:
+        """Records of each row group."""
+        return self._entry.groups
+
     def check_size(self) -> None:
         """Raise unless the file exists with the manifest's size."""
         size = self._store.size(self._entry.path)

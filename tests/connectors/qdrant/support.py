@@ -16,6 +16,7 @@ from qdrant_client import QdrantClient, models
 
 from vecport.connectors.address import Place
 from vecport.connectors.contract import Mark, Page, Selection, TargetPlan
+from vecport.connectors.decorators import checked_target
 from vecport.connectors.qdrant import QdrantConnector, QdrantSource, wire
 from vecport.errors import Unavailable
 from vecport.model import canonical
@@ -50,7 +51,7 @@ def page(
 
 
 def write(place: Place, c: Collection, batch: pa.RecordBatch, **plan: Any) -> None:
-    with CONNECTOR.open_target(place, c.name) as target:
+    with checked_target(CONNECTOR.open_target(place, c.name), CONNECTOR.info.title) as target:
         target.prepare(TargetPlan(collection=c, rows=len(batch), **({"if_exists": "append"} | plan)))
         target.write(batch, MARK)
 

@@ -32,7 +32,7 @@ from ..address import Place
 from ..checks import check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..kit import passports
-from ..kit.checks import MetadataCheck, check_records
+from ..kit.checks import MetadataCheck
 from ..kit.lifecycle import is_ours, settle
 from ..kit.requests import cut
 from . import client as clients
@@ -206,7 +206,6 @@ class ChromaTarget(Target):
         plan = self._plan
         if plan is None:
             raise UsageError("write before attach")
-        check_records(batch, plan, self.capabilities, TITLE, f"{mark.shard} row group {mark.group}")
         collection = self._collection()
         for chunk in self._chunks(batch, plan.collection):
             self._send(collection, chunk, plan.on_conflict)

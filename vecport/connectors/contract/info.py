@@ -56,6 +56,7 @@ class ConnectorInfo:
             itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
         install: the command that installs the client of a connector in a package of its own, as
             ``pip install 'vecport-example[client]'``; by default the one for ``extra``.
+        hidden: it is there for tests, and users are not told of it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ConnectorInfo:
     where: str = ""
     tls_suffix: str = ""
     install: str = ""
+    hidden: bool = False
 
     @property
     def install_command(self) -> str:

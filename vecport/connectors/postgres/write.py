@@ -15,14 +15,14 @@ from ...errors import NotFound, NotRepresentable, UsageError, VecportError
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..checks import check_batch, check_default, check_plan, sole_ids
+from ..checks import check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
-from ..kit.checks import check_keys
-from . import acknowledge, blame, permissions, search, tables, watch
+from . import acknowledge, blame, permissions, search, sql, tables, watch
 from .arrow import Batch
 from .catalog import Extension, Table, find_table, read_extension
 from .client import READ, WRITE, begin, connect, run
 from .columns import INT_MAX, INT_MIN, columns_in, new_columns
+from .conflicts import There
 from .failures import translated
 from .indexes import build_index, plan_indexes
 from .keys import key_condition, key_rows, present
@@ -87,6 +87,8 @@ class PostgresTarget(Target):
         null_vectors=True,
         nonfinite_vectors=False,
         native_document=True,
+        vector_names=sql.NAMES,
+        collection_names=replace(sql.NAMES, parts=sql.name_parts),
         typed_fields=PATTERN,
         metadata=MetadataRules(
             exact=frozenset(VALUE_KINDS) - _INEXACT, forbidden_keys=r"(?s).*\x00.*", forbidden_mark="\\u0000"
@@ -102,8 +104,12 @@ class PostgresTarget(Target):
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place
         self._name = collection
+        if place.option("schema"):
+            # Then the name is the table's alone, whatever is in it.
+            self.capabilities = replace(self.capabilities, collection_names=sql.NAMES)
         self._connection: Connection | None = None
         self._caster = Caster(place, self._check_stop)
+        self._there = There(place, self.capabilities, self._check_stop)
         self._import: _Import | None = None
         #: Somebody else writes into the new table, so that keys of the dump may be there already.
         self._shared = False
@@ -190,7 +196,6 @@ class PostgresTarget(Target):
             Unavailable: the connection was lost; whether the group is there is seen when it is written again.
         """
         work = self._prepared()
-        self._check(batch, work.plan, mark)
         if not batch.num_rows:
             return
         with self._failures(mark):
@@ -203,15 +208,6 @@ class PostgresTarget(Target):
                 if blamed is None:
                     raise
                 raise blamed from error
-
-    def _check(self, batch: Batch, plan: TargetPlan, mark: Mark) -> None:
-        """Refuse what no table can hold, whatever its columns are."""
-        where, caps = f"row group {mark.group} of {mark.shard}", self.capabilities
-        if plan.collection.key:
-            # Keys in columns of their own are the server's to judge: it compresses long ones.
-            caps = replace(caps, id_max_bytes=0)
-        check_batch(batch, plan, where)
-        check_keys(batch, "string", caps, TITLE, where)
 
     def _blamed(self, work: _Import, batch: Batch, mark: Mark) -> VecportError | None:
         """The error of the first record that the table refuses; None where there is no such record."""
@@ -227,7 +223,7 @@ class PostgresTarget(Target):
 
         plan = work.plan
         indexed = {index.column for index in work.indexes}
-        loader = Loader(connection, work.layout, plan.collection, self._caster.cast, indexed)
+        loader = Loader(connection, work.layout, plan.collection, self._caster.cast, indexed, self._there)
         if plan.if_exists != "append" and not self._shared:
             try:
                 with connection.transaction():
@@ -295,6 +291,7 @@ class PostgresTarget(Target):
     def close(self) -> None:
         """See ``Target.close``."""
         self._caster.close()
+        self._there.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

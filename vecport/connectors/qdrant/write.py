@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from ...errors import AlreadyExists, Incomplete, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.capabilities import TargetCapabilities
-from ..checks import check_batch, check_default, sole_ids
+from ..checks import check_default, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..kit import passports, waiting
-from ..kit.checks import check_keys
 from ..kit.lifecycle import Decision, settle
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
@@ -107,7 +106,7 @@ class QdrantTarget(Target):
         settings.later_params(plan, pb.CollectionParamsDiff())
         settings.index_requests(plan, (), pb)
         for alias in settings.wanted_aliases(plan):
-            schema.check_name("alias", alias, len(alias), 255)
+            schema.check_alias(alias)
         if plan.on_conflict != "replace" and not self._backend.skips:
             raise UsageError(
                 f"--on-conflict {plan.on_conflict}: {self._backend.text} is version {self._backend.version}",
@@ -164,9 +163,6 @@ class QdrantTarget(Target):
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         plan = self._planned()
         collection = plan.collection
-        where = f"{mark.shard} row group {mark.group}"
-        check_batch(batch, plan, where)
-        check_keys(batch, collection.id_kind, self.capabilities, settings.TITLE, where)
         rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
         if plan.on_conflict == "fail":
             conflicts.insert(self._backend, self._name, collection, batch, rows)
