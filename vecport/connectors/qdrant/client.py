@@ -42,7 +42,7 @@ class Server:
         self.http_port = place.port or HTTP_PORT
         self.grpc_port = places.port(place, "grpc-port") or self.http_port + 1
         self.timeout = places.seconds(place, "timeout-s", TIMEOUT_SECONDS)
-        self._key = place.option("api-key") or None
+        self._key = places.header(place)
         places.check_key_travels_safely(place)
         self.version = ""
         self._channel: Any = None
