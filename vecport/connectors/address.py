@@ -18,8 +18,8 @@ from .redaction import looks_secret
 from .secrets import Secret, refuse_control
 
 _WHERE_SEEN = "command lines are seen by every user of this machine and stay in the shell's history"
-#: A path that begins so is meant as one.
-_PATHS = ("/", ".", "~", "\\")
+#: What begins so is meant as a path.
+PATHS = ("/", ".", "~", "\\")
 #: Behind what may be a port stands ``#``, and there an ``@`` and a port or a path: a password with ``#`` in it.
 _SPLIT_PASSWORD = re.compile(r"//[^#]*#.*@.*[/:]")
 
@@ -180,7 +180,7 @@ def check_shape(
         return
     if not rest.startswith("//"):
         path = rest.partition("#")[0]
-        if "@" in path and not path.startswith(_PATHS) and not os.path.exists(path):
+        if "@" in path and not path.startswith(PATHS) and not os.path.exists(path):
             raise Refused(
                 f"a {scheme} address has no //",
                 "what stands before @ may be a key or a password, so it is not repeated here",

@@ -7,6 +7,7 @@ base64 of a header, as hexadecimal digits, folded over lines. All of these are l
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import json
 import os
@@ -39,6 +40,7 @@ def worth_hiding(value: str) -> bool:
     return len(value) >= _SHORTEST and not (value.isalpha() and value.islower() and len(value) < 16)
 
 
+@functools.lru_cache(256)
 def spellings(secret: str) -> frozenset[str]:
     """How a client may write a secret, but for base64."""
     raw = secret.encode("utf-8", "surrogatepass")
@@ -52,6 +54,7 @@ def spellings(secret: str) -> frozenset[str]:
     return frozenset({*escaped, raw.hex(), raw.hex().upper()})
 
 
+@functools.lru_cache(256)
 def base64_spellings(secret: str) -> frozenset[str]:
     """The characters of base64 that a secret alone decides, at each of the three places where it may begin."""
     raw = secret.encode("utf-8", "surrogatepass")
@@ -81,13 +84,10 @@ class Redactor:
             *_of_arguments(list(arguments)),
         }
         self._own = frozenset(part for value in found for part in _parts(value))
-        self._needles: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
 
     def __call__(self, text: str) -> str:
         for secret in sorted(self._own | {p for value in known() for p in _parts(value)}, key=len, reverse=True):
-            if secret not in self._needles:
-                self._needles[secret] = spellings(secret), base64_spellings(secret)
-            text = _masked(text, *self._needles[secret])
+            text = _masked(text, spellings(secret), base64_spellings(secret))
         return _ASSIGNED.sub(rf"\1={MASK}", URL_PASSWORD.sub(rf"\1:{MASK}@", text))
 
 

@@ -231,7 +231,7 @@ def _place(bare: str, text: str, *, allow_password: bool = False) -> tuple[Conne
 
 def _recognise(path: str) -> tuple[Connector, Place]:
     if not os.path.exists(path):
-        shown = path if "@" not in path or "/" in path else "a path with @ in it"
+        shown = path if "@" not in path or path.startswith(addresses.PATHS) else "a path with @ in it"
         raise NotFound(f"{shown} does not exist", "it has no scheme, so it was taken for a local path",
                        "nothing was created", "write an address as scheme://host or scheme:./path")  # fmt: skip
     claims = [connector for connector in _loaded()[0].values() if _recognised(connector, path)]
