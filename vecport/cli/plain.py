@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from ..errors import Interrupted, VecportError
@@ -38,6 +38,23 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """A result without secrets; the same object where none is in it."""
+    if isinstance(value, str):
+        return redact(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made = [f.name for f in dataclasses.fields(value) if f.init]
+        was = {name: getattr(value, name) for name in made}
+        new = {name: redacted(item, redact) for name, item in was.items()}
+        return value if all(new[name] is was[name] or new[name] == was[name] for name in made) else (
+            dataclasses.replace(value, **new))  # fmt: skip
+    if isinstance(value, Mapping):
+        return {redacted(k, redact): redacted(v, redact) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(redacted(item, redact) for item in value)
+    return value
 
 
 def document(schema: str, value: Any) -> str:

@@ -444,6 +444,7 @@ class MemoryConnector(Connector):
             Option("sleeps", "A file that says whether collections are awake; else they are woken, for tests."),
             Option("links", "A metadata key that refers to another record by its id."),
         ),
+        takes_host=False,
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',
         hidden=True,
     )

@@ -211,12 +211,12 @@ def _url(place: Place) -> str:
 def _headers(place: Place) -> Mapping[str, str]:
     if place.user or place.password:
         raise UsageError(
-            f"the address {place.text} names a user",
+            f"the address of {place.host} names a user",
             why="Chroma takes a key and no user name",
             next="leave the user out, and put the key into the environment: CHROMA_API_KEY",
         )
     places.check_key_travels_safely(place)
-    key = place.option("api-key")
+    key = places.header(place)
     return {"X-Chroma-Token": key, "Authorization": f"Bearer {key}"} if key else {}
 
 

@@ -57,6 +57,10 @@ class ConnectorInfo:
         install: the command that installs the client of a connector in a package of its own, as
             ``pip install 'vecport-example[client]'``; by default the one for ``extra``.
         hidden: it is there for tests, and users are not told of it.
+        takes_user: an address may name a user. Without it, what stands before ``@`` can only be a key in the wrong
+            place: the address is refused and not repeated.
+        takes_host: an address may name a server. Then ``scheme:a@b``, which is no path that is there, lacks its ``//``
+            and is not repeated.
     """
 
     name: str
@@ -71,6 +75,8 @@ class ConnectorInfo:
     tls_suffix: str = ""
     install: str = ""
     hidden: bool = False
+    takes_user: bool = False
+    takes_host: bool = True
 
     @property
     def install_command(self) -> str:

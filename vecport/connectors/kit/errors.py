@@ -29,6 +29,7 @@ from ...errors import (
     Unreachable,
     VecportError,
 )
+from ..redaction import hide
 from ..secrets import Secret
 
 _LONGEST_TEXT: Final = 300
@@ -166,7 +167,7 @@ def of_grpc(error: Any) -> Failure:
     trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
     named = str(trailing.get("retry-after", ""))
     return Failure(
-        frozenset(cls.__name__ for cls in type(error).__mro__), code, f"{code}: {text}"[:_LONGEST_TEXT],
+        frozenset(cls.__name__ for cls in type(error).__mro__), code, f"{code}: {hide(text)}"[:_LONGEST_TEXT],
         float(named) if named.isdigit() else None, frozenset(trailing),
     )  # fmt: skip
 
@@ -226,7 +227,7 @@ def redacted(text: str, secrets: Sequence[Secret | None]) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret.reveal(), str(secret))
-    return text
+    return hide(text)
 
 
 def cleaned(text: str) -> str:
@@ -239,7 +240,8 @@ def cleaned(text: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, cut where it is long."""
-    return (str(error).strip().splitlines() or [""])[0][:_LONGEST_TEXT]
+    # A secret that is cut would not be found in what is left.
+    return (hide(str(error)).strip().splitlines() or [""])[0][:_LONGEST_TEXT]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from ...errors import UsageError
 from ..address import Place, is_loopback
 from ..kit.waiting import apart
 from ..report import UNHEARD
+from ..secrets import Secret, refuse_control
 from . import sql
 from .failures import translated
 
@@ -101,12 +102,26 @@ def parameters(place: Place) -> dict[str, str]:
         out["dbname"] = place.path
     if place.password is not None:
         out["password"] = place.password.reveal()
+    elif "service" not in out and (exported := _exported_password()):
+        out["password"] = exported
     if place.tls:
         out.setdefault("sslmode", "require")
     chosen = any(name in os.environ for name in ("PGSSLMODE", "PGREQUIREAUTH")) or out.keys() & _TLS
     if not chosen and not is_loopback(out.get("host", os.environ.get("PGHOST", ""))):
         out["require_auth"] = "!password"
     return out
+
+
+def _exported_password() -> str | None:
+    """``PGPASSWORD`` without line ends around it, which libpq would send; None where libpq may take it as it is.
+
+    Raises:
+        UsageError: another control character stands in it.
+    """
+    given = os.environ.get("PGPASSWORD", "")
+    password = given.strip("\r\n")
+    refuse_control(password, "PGPASSWORD")
+    return Secret(password).reveal() if password != given else None
 
 
 def connect(place: Place, check: Callable[[], None] = UNHEARD.check) -> Connection:

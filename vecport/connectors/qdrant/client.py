@@ -46,7 +46,7 @@ class Server:
         self.timeout = places.seconds(place, "timeout-s", idle.timeout_s())
         #: Raises when the user wants to stop; set by the session.
         self.check: Callable[[], None] = UNHEARD.check
-        self._key = place.option("api-key") or None
+        self._key = places.header(place)
         places.check_key_travels_safely(place)
         self.version = ""
         self._channel: Any = None
