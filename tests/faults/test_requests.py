@@ -72,22 +72,27 @@ def table() -> Iterator[Cell]:
             yield Cell(engine, verb, layer, kind, at, times)
 
 
-def pairwise(rows: list[Cell]) -> list[Cell]:
-    """A few of the cells: every pair of values of two columns that the table has stands in one of them."""
+#: Faults that stand for their kind in the short table.
+SHORT = ("hang", "cut", "stall", "html", "hostile", "503", "429+", "empty", "json", "drop", "late", "UNAVAILABLE",
+         "RESOURCE_EXHAUSTED", "INTERNAL")  # fmt: skip
 
-    def pairs(cell: Cell) -> set[tuple[object, ...]]:
-        values = (("server", cell.engine), ("verb", cell.verb), ("fault", f"{cell.layer} {cell.kind}"),
-                  ("at", cell.at), ("times", cell.times))  # fmt: skip
-        return {(*a, *b) for a, b in itertools.combinations(values, 2)}
 
-    left = set().union(*map(pairs, rows))
+def short() -> list[Cell]:
+    """A few of the cells: each fault before each server, each verb against each server, passing and staying."""
+
+    def pairs(cell: Cell) -> set[tuple[str, ...]]:
+        fault, stays = f"{cell.layer} {cell.kind}", str(cell.passes)
+        return {
+            (cell.engine, fault), (cell.engine, cell.layer, cell.verb), (cell.verb, stays), (cell.layer, "stays", stays)
+        }  # fmt: skip
+
+    # Behind the first answers, so that there is a session to lose; what stays and asks for patience takes long.
+    rest = [c for c in table() if c.kind in SHORT and c.at in (2, 2_000) and (c.passes or c.kind != "429+")]
+    left = set().union(*map(pairs, rest))
     chosen: list[Cell] = []
-    rest = list(rows)
     while left:
-        best = max(rest, key=lambda cell: len(pairs(cell) & left))
-        chosen.append(best)
-        rest.remove(best)
-        left -= pairs(best)
+        chosen.append(max(rest, key=lambda cell: len(pairs(cell) & left)))
+        left -= pairs(chosen[-1])
     return chosen
 
 
@@ -112,11 +117,8 @@ class World:
                 "export": ["export", place, "d", "-c", "held", *source],
                 "verify": ["verify", str(self.dump), place, "-c", "held", *target],
                 "import": ["import", str(self.dump), place, "-c", own, *target],
-                "copy": ["copy", str(here / "rows.jsonl"), place, "--target-collection", own, *target],
+                "copy": ["copy", place, address, "-c", "held", "--target-collection", own, *source],
             }[cell.verb]
-            if cell.verb == "copy":
-                arguments[1:2] = [place, address, "-c", "held", *source]
-                arguments = ["copy", place, address, "-c", "held", "--target-collection", own, *source]
             ended = cells.run(self.program, arguments, here, MOST_S, TIMEOUT_S)
         return self._wrong(cell, ended, address, own, here)
 
@@ -159,7 +161,7 @@ def judge(world: World, rows: list[Cell], shown: Callable[[str], None]) -> None:
 
 
 def test_a_few_requests_that_go_wrong(world: World, shown: Callable[[str], None]) -> None:
-    judge(world, pairwise(list(table())), shown)
+    judge(world, short(), shown)
 
 
 @pytest.mark.slow
