@@ -91,7 +91,7 @@ class Heard:
         self._grace_s = _GRACE_S if self._stop() is None else _TIDY_S
 
     def __call__(self) -> None:
-        """Raise what ``check`` raises, once it has done so for half a second; five where it did so from the beginning."""
+        """Raise what ``check`` raises, once it has done so for half a second; five where it did from the beginning."""
         now = time.monotonic()
         if now - self._asked < STEP_S:
             return
