@@ -78,7 +78,8 @@ def test_the_traceback_is_for_debug_alone(cli: Callable[..., Outcome], fakes: Fa
     ("raised", "code"),
     [
         (MemoryError(), 16), (OSError(errno.ENOSPC, "No space left on device", "/d"), 16),
-        (OSError(errno.EDQUOT, "Quota"), 16), (OSError(errno.EIO, "I/O"), 1), (RecursionError(), 1),
+        (OSError(errno.EDQUOT, "Quota"), 16), (OSError(errno.EIO, "I/O"), 15),
+            (OSError(errno.EROFS, "Read-only"), 12), (RecursionError(), 1),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1), (KeyboardInterrupt(), 130),
     ],
     ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else str(x),

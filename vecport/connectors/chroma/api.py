@@ -7,22 +7,34 @@ Imported by chromadb itself, by the name that ``OwnSettings`` gives it, and by `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
 from chromadb import errors as chroma_errors
 from chromadb.api.fastapi import FastAPI
 from chromadb.config import Settings, System
-from pydantic import PrivateAttr
 
 from ..kit import http
+from ..report import UNHEARD
+
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=UNHEARD.check)
+
+
+@contextmanager
+def heard_by(check: Callable[[], None]) -> Iterator[None]:
+    """Clients that are made within ask ``check``, which raises when the user wants to stop, while they wait."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
 
 
 class OwnSettings(Settings):  # type: ignore[misc]
     """Settings whose servers are reached by ``Api``, though chromadb sees the client that it knows."""
-
-    _check: Callable[[], None] = PrivateAttr(default=lambda: None)
 
     def require(self, key: str) -> Any:
         """The value of a setting, another one where it names the class of a server's client."""
@@ -36,7 +48,7 @@ class Api(FastAPI):  # type: ignore[misc]
 
     def __init__(self, system: System) -> None:
         super().__init__(system)
-        http.watched(self._session, system.settings._check)
+        http.watched(self._session, _check.get())
         self._session.event_hooks["response"].append(_taken)
 
 

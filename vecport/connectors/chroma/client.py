@@ -131,6 +131,8 @@ def open_server(place: Place, check: Callable[[], None] = UNHEARD.check, *, crea
     """
     import chromadb
 
+    from .api import heard_by
+
     url, headers = _url(place), _headers(place)
     with translated(place.text):
         _probe(url, headers, check)
@@ -140,11 +142,11 @@ def open_server(place: Place, check: Callable[[], None] = UNHEARD.check, *, crea
             chroma_server_http_port=place.port or (443 if place.tls else 8000),
             chroma_overwrite_singleton_tenant_database_access_from_auth=is_cloud(place),
         )
-        settings._check = check
         port = settings.chroma_server_http_port
-        return _connected(
-            lambda *names: chromadb.HttpClient(url, port, place.tls, dict(headers), settings, *names), place, create
-        )
+        with heard_by(check):
+            return _connected(
+                lambda *names: chromadb.HttpClient(url, port, place.tls, dict(headers), settings, *names), place, create
+            )
 
 
 def creates_database(place: Place) -> bool:

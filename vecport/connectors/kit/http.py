@@ -1,4 +1,4 @@
-"""HTTP clients whose waits end: by the idle time-out, and by the user's stop within a second or so.
+"""HTTP clients whose waits end: by the idle time-out, and by the user's stop within a second.
 
 A socket that waits for an answer runs no signal handler in any thread but the main one, so the stream beneath httpx
 waits in short steps and asks between them.

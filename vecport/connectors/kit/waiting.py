@@ -20,7 +20,7 @@ T = TypeVar("T")
 #: How often a call that blocks looks whether the user wants to stop.
 STEP_S: Final = 0.1
 #: A call under way may end by itself for so long after a stop; one that begins behind it tidies up, and may be longer.
-_GRACE_S: Final = 1.0
+_GRACE_S: Final = 0.5
 _TIDY_S: Final = 5.0
 
 _FIRST_PAUSE_S = 0.02
@@ -91,7 +91,7 @@ class Heard:
         self._grace_s = _GRACE_S if self._stop() is None else _TIDY_S
 
     def __call__(self) -> None:
-        """Raise what ``check`` raises, once it has done so for a second; five where it did so from the beginning."""
+        """Raise what ``check`` raises, once it has done so for half a second; five where it did from the beginning."""
         now = time.monotonic()
         if now - self._asked < STEP_S:
             return

@@ -61,7 +61,6 @@ _MODES: Final = {
     WRITE: ("ISOLATION LEVEL READ COMMITTED READ WRITE", "SET LOCAL synchronous_commit = on"),
 }
 _TRANSACTION_TIMEOUT: Final = 170_000
-_WHO: Final = "SELECT pg_catalog.pg_backend_pid()"
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_.,/@:+-]+")
 
@@ -141,7 +140,6 @@ def connect(place: Place, check: Callable[[], None] = UNHEARD.check) -> Connecti
         # Prepared statements would not survive a pooler.
         line: Line = apart(lambda: Line.connect(text, autocommit=True, prepare_threshold=None), check)
     line.quiet = Quiet(text, check)
-    line.quiet.process = line.info.backend_pid
     return line
 
 
@@ -157,24 +155,18 @@ def _own_conninfo(place: Place) -> str:
 
 def begin(connection: Connection, mode: str, snapshot: str = "") -> None:
     """Begin a transaction; see ``opening``."""
-    from .line import Line
-
-    cursor = connection.execute(f"{opening(connection.info.server_version, mode, snapshot)}; {_WHO}".encode())
-    if isinstance(connection, Line) and connection.quiet is not None:
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
-        # Behind a pooler, each transaction may be another process's.
-        connection.quiet.process = row[0] if row else 0
+    quiet = getattr(connection, "quiet", None)
+    connection.execute(opening(connection.info.server_version, mode, snapshot, quiet.name if quiet else "").encode())
 
 
-def opening(version: int, mode: str, snapshot: str = "") -> str:
+def opening(version: int, mode: str, snapshot: str = "", name: str = "") -> str:
     """The statements that begin a transaction under fixed settings.
 
     Args:
         version: of the server, as 180004.
         mode: ``READ``, ``SCAN`` or ``WRITE``.
         snapshot: name of an exported snapshot to join.
+        name: of the application, by which the transaction's process can be found; ``""`` keeps that of the connection.
     """
     transaction, settings = _MODES[mode]
     statements = [f"BEGIN {transaction}"]
@@ -183,6 +175,8 @@ def opening(version: int, mode: str, snapshot: str = "") -> str:
     statements.append(_SETTINGS.format(lock_ms=max(1, round(1000 * idle.timeout_s()))))
     if version >= _TRANSACTION_TIMEOUT:
         statements.append("SET LOCAL transaction_timeout = 0")
+    if name:
+        statements.append(f"SET LOCAL application_name = {sql.literal(name)}")
     statements.append(settings)
     return "; ".join(statements)
 

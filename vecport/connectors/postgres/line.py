@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 
@@ -36,13 +37,18 @@ _CANCEL_S: Final = 0.8
 _ASK_S: Final = 10.0
 #: A process that waits for its client, or for a copy elsewhere, is not at work.
 _AT_WORK: Final = (
-    "SELECT state = 'active' AND coalesce(wait_event_type, '') <> 'Client' AND coalesce(wait_event, '') <> 'SyncRep'"
-    " FROM pg_catalog.pg_stat_activity WHERE pid = {pid}"
+    "SELECT count(*) > 0 FROM pg_catalog.pg_stat_activity WHERE application_name = $1 AND state = 'active'"
+    " AND coalesce(wait_event_type, '') <> 'Client' AND coalesce(wait_event, '') <> 'SyncRep'"
 )
 
 
 class Quiet:
     """Judges a wait on one connection: how long nothing came, and whether that is for ever.
+
+    The process that serves it is known by the name that its transactions bear: behind a pooler, each may be another's.
+
+    Attributes:
+        name: the application's name in every transaction of the connection.
 
     Args:
         conninfo: where a second connection goes.
@@ -53,8 +59,7 @@ class Quiet:
         self._conninfo, self._check = conninfo, check
         self._heard = Heard(check)
         self._since = time.monotonic()
-        #: The process of the server that serves the connection; 0 while it is not known.
-        self.process = 0
+        self.name = f"vecport {uuid.uuid4().hex[:12]}"
 
     def begin(self) -> None:
         """A wait begins."""
@@ -90,17 +95,17 @@ class Quiet:
         seconds = max(2, round(min(_ASK_S, idle.timeout_s())))
         end = time.monotonic() + seconds
         with psycopg.connect(self._conninfo, connect_timeout=seconds, autocommit=True) as second:
-            row = _until(second, _AT_WORK.format(pid=int(self.process)), end)
+            row = _until(second, _AT_WORK, self.name, end)
         return bool(row and row[0])
 
 
-def _until(connection: psycopg.Connection[Any], statement: str, end: float) -> Any:
+def _until(connection: psycopg.Connection[Any], statement: str, parameter: str, end: float) -> Any:
     """The first row of a statement; the socket is shut where it does not come in time."""
     timer = threading.Timer(max(0.1, end - time.monotonic()), _shut, [connection.fileno()])
     timer.daemon = True
     timer.start()
     try:
-        return connection.execute(statement.encode()).fetchone()
+        return psycopg.RawCursor(connection).execute(statement.encode(), [parameter]).fetchone()
     finally:
         timer.cancel()
 
@@ -164,9 +169,13 @@ class Apart:
         threading.Thread(target=self._work, name="adbc", daemon=True).start()
         self._connection = self.call(connect)
 
-    def identified(self, process: int, port: int | None) -> None:
-        """Know which process of the server serves it, and by which port of this machine, should it be one."""
-        self._quiet.process = process
+    @property
+    def name(self) -> str:
+        """The application's name that every transaction of the connection has to bear."""
+        return self._quiet.name
+
+    def seen_at(self, port: int | None) -> None:
+        """Know its socket by the port that the server sees, should it be one of this machine."""
         self._socket = None if port is None else _socket_at(port)
 
     @property

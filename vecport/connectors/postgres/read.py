@@ -356,15 +356,15 @@ class PostgresSource(Source):
         """A new ADBC connection inside the snapshot; it serves one query at a time."""
         assert self._token is not None
         columnar = connect_columnar(self._place, self._check)
-        begun = opening(self._version, SCAN, self._token["snapshot"])
+        begun = opening(self._version, SCAN, self._token["snapshot"], columnar.name)
         try:
-            seen, process, port = columnar.call(_joined, columnar.connection, begun)
+            seen, port = columnar.call(_joined, columnar.connection, begun)
         except Exception as error:
             columnar.close()
             if sqlstate(error) in _GONE:
                 raise self._gone() from error
             raise
-        columnar.identified(process, port)
+        columnar.seen_at(port)
         if seen != self._token["xids"]:
             columnar.close()
             raise self._gone()
@@ -379,15 +379,13 @@ class PostgresSource(Source):
             self._connection = None
 
 
-def _joined(columnar: Any, begun: str) -> tuple[str, int, int | None]:
-    """Begin a transaction; what its snapshot sees, the process that serves it, and the port of its client there."""
+def _joined(columnar: Any, begun: str) -> tuple[str, int | None]:
+    """Begin a transaction; what its snapshot sees, and the port of its client as the server sees it."""
     with columnar.cursor() as cursor:
         cursor.executescript(begun)
-        cursor.execute(
-            "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_backend_pid(), pg_catalog.inet_client_port()"
-        )
-        seen, process, port = cursor.fetchone()
-        return seen, process, port
+        cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.inet_client_port()")
+        seen, port = cursor.fetchone()
+        return seen, port
 
 
 def _apart(columnar: Apart, reader: Any) -> Iterator[Batch]:
