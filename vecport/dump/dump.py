@@ -120,7 +120,7 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
         OutcomeUnknown: the manifest may or may not be durable; running again is safe.
     """
     raw = manifest.to_bytes()
-    own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), shards=len(manifest.shards))
+    own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), manifest_values=len(raw), shards=len(manifest.shards))
     checked = parse_manifest(raw, store.url, own)
     store.put(README, _readme(manifest).encode())
     try:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..dump.dump import Dump, foreign_files, open_dump
 from ..dump.layout import MANIFEST
@@ -183,7 +182,6 @@ def _records(dump: Dump, entry: ShardEntry, progress: Progress, stop: Stop) -> s
 def _group(dump: Dump, group: pa.RecordBatch, where: str) -> str | None:
     c = dump.collection
     page = group.select(page_schema(c).names)
-    _limits(dump, group, where)
     for text in group.column("id").to_pylist():
         ids.check(text, c.id_kind)
     if not np.array_equal(hashes.vector_hashes(page, c), np.asarray(group.column("_vh"))):
@@ -199,12 +197,6 @@ def _group(dump: Dump, group: pa.RecordBatch, where: str) -> str | None:
         if finding:
             return f"{where}: vector {v.name!r} {finding}"
     return None
-
-
-def _limits(dump: Dump, group: pa.RecordBatch, where: str) -> None:
-    for column, bound in (("id", "id_bytes"), ("metadata", "metadata_bytes"), ("document", "document_bytes")):
-        longest = pc.max(pc.binary_length(group.column(column))).as_py() or 0
-        dump.limits.check(bound, longest, where)
 
 
 def _is_object(text: str) -> bool:
