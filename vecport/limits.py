@@ -32,7 +32,7 @@ class Limits:
     manifest_bytes: int = 64 << 20
     manifest_values: int = 750_000
     json_depth: int = 128
-    json_digits: int = 4_300
+    json_digits: int = 4_000
     shards: int = 1_000_000
     rows: int = 10_000_000_000
     rows_per_shard: int = 4_194_304

@@ -84,7 +84,7 @@ def test_limits() -> None:
         "group_bytes": "row group 1 GiB", "dim": "dim 65,536", "vectors": "vectors 256", "fields": "fields 4,096",
         "name_bytes": "names 1,024 bytes", "id_bytes": "ids 64 KiB", "metadata_bytes": "metadata 16 MiB",
         "document_bytes": "document 64 MiB", "manifest_values": "750,000 values in a manifest",
-        "footer_values": "1,000,000 in a footer", "pages": "32,768 pages", "json_digits": "4,300 digits",
+        "footer_values": "1,000,000 in a footer", "pages": "32,768 pages", "json_digits": "4,000 digits",
         "unpacked_ratio": "200 bytes in memory",
     }  # fmt: skip
     units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "bytes": 1}

@@ -74,6 +74,7 @@ _OPTIONS: Final = (
 )
 # Python can be set to refuse integers of more digits than this; as it is, it takes 4,300.
 _CHEAP_DIGITS: Final = 4_000 if sys.get_int_max_str_digits() in (0, sys.int_info.default_max_str_digits) else 600
+_CHEAP_BITS: Final = int(3.322 * _CHEAP_DIGITS)
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NOT_FINITE: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _TAG: Final = "$vp"
@@ -151,14 +152,14 @@ def read_integer(token: str) -> int:
 
 def _spell_integer(value: int) -> str:
     bits = value.bit_length()
-    if bits <= 3 * _CHEAP_DIGITS:
+    if bits <= _CHEAP_BITS:
         return int.__repr__(value)
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX)):
         return ("-" if value < 0 else "") + str(_to_decimal(abs(value), bits))
 
 
 def _to_decimal(value: int, bits: int) -> Decimal:
-    if bits <= 3 * _CHEAP_DIGITS:
+    if bits <= _CHEAP_BITS:
         return Decimal(value)
     half = bits // 2
     return _to_decimal(value >> half, bits - half) * Decimal(2) ** half + _to_decimal(value & ((1 << half) - 1), half)
