@@ -367,6 +367,10 @@ class MemoryTarget(Target):
                 raise conflict(other[0][1], self._name, "nothing of its batch was written")
         return new
 
+    def holds(self, keys: Sequence[Key]) -> list[bool]:
+        _, store = _store(self._place, self._name)
+        return [key in store.rows for key in keys]
+
     def delete(self, keys: Sequence[Key]) -> None:
         room, store = _store(self._place, self._name)
         with room.lock:

@@ -151,6 +151,8 @@ class TargetCapabilities:
         concurrency: ``handle``, ``threads`` or ``processes``.
         if_exists: which of create, append, replace it offers.
         on_conflict: which of replace, skip, fail it offers for records that are there already.
+        staged: what has the collection's name stays as it is until ``finish``, and gives way then to ``replace`` or to
+            the very same content alone.
         write_rows: records a ``write`` sends to the database at once at most (the connector splits by itself).
         count: what ``count`` is worth, one of COUNTS. One that trails behind is waited for, and then every record is
             looked for among the keys, where the connector's source lists them.
@@ -193,6 +195,7 @@ class TargetCapabilities:
     concurrency: str = "handle"
     if_exists: frozenset[str] = frozenset({"create", "append", "replace"})
     on_conflict: frozenset[str] = frozenset({"replace"})
+    staged: bool = False
     write_rows: int = 1_000
     count: str = "exact"
 

@@ -92,7 +92,7 @@ def copy(
     Raises:
         VecportError: with the exit code of its class.
     """
-    place = endpoint(source, role="source", collection=collection, options=source_options)
+    place = endpoint(source, role="source", collection=collection, options=source_options, stop=stop)
     if target == "-":
         raise UsageError("copy cannot write to stdout", "it could not be verified", next="use export and import")
     name = target_collection or (None if "#" in target else place.collection)

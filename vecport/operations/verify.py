@@ -151,7 +151,9 @@ def verify(
     if namespaces == "split":
         return _verify_split(opened, target_endpoint(target, collection, target_options, opened, guest), how)
     return _verify(
-        opened, endpoint(target, role="target", collection=collection, options=target_options, guest=guest), how
+        opened,
+        endpoint(target, role="target", collection=collection, options=target_options, guest=guest, stop=how.stop),
+        how,
     )
 
 

@@ -211,6 +211,15 @@ class ChromaTarget(Target):
         for chunk in self._chunks(batch, plan.collection):
             self._send(collection, chunk, plan.on_conflict)
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        collection, found = self._collection(), set[str]()
+        wanted = [id for ns, id in dict.fromkeys(keys) if id and not ns]
+        size = self._most_rows()
+        with clients.translated(self._place.text):
+            for start in range(0, len(wanted), size):
+                found.update(collection.get(ids=wanted[start : start + size], include=[])["ids"])
+        return [not ns and id in found for ns, id in keys]
+
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         wanted = [id for id in dict.fromkeys(sole_ids(keys, TITLE)) if id]
         collection = self._collection()
@@ -347,7 +356,7 @@ class ChromaServerTarget(ChromaTarget):
         return (permissions.SERVER,)
 
     def _open(self, create: bool) -> Any:
-        return clients.open_server(self._place, create=create)
+        return clients.open_server(self._place, lambda: self.report.check(), create=create)
 
     def _client_hint(self) -> str:
         tls = ", ssl=True" if self._place.tls else ""

@@ -51,6 +51,7 @@ class JsonlTarget(Target):
         native_document=True,
         native_namespace=True,
         passport=False,
+        staged=True,
         ack="transactional",
         if_exists=frozenset({"create", "replace"}),
         write_rows=10_000,
@@ -78,6 +79,9 @@ class JsonlTarget(Target):
         there = (access.to_read([self._path]),) if self._path.exists() else ()
         return (*there, access.to_create(self._path))
 
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return Staged(self._path, import_id).begun()
+
     def prepare(self, plan: TargetPlan) -> None:
         self._check(plan)
         if _has_content(self._path):
@@ -86,11 +90,11 @@ class JsonlTarget(Target):
             found = Description(plan.collection, None)
             settle(plan, found, title="the file", place=self._shown, ours=plan.resume)
         staged, digest = self._stage(plan), plan.collection.digest()
-        if not (plan.resume and staged.resume(digest)):
-            staged.begin(digest)
+        if not (plan.resume and staged.resume(digest, plan.nonce)):
+            staged.begin(digest, plan.nonce)
 
     def attach(self, plan: TargetPlan) -> None:
-        if not self._stage(plan).resume(plan.collection.digest()):
+        if not self._stage(plan).resume(plan.collection.digest(), plan.nonce):
             raise UsageError(f"{self._shown} was not prepared")
 
     def acknowledged(self) -> set[Mark] | None:
@@ -166,6 +170,9 @@ class StdoutTarget(JsonlTarget):
 
     def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
         return ()
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return None
 
     def prepare(self, plan: TargetPlan) -> None:
         _check_choices(plan, self.capabilities)

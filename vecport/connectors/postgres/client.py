@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ... import idle
 from ...errors import UsageError
 from ..address import Place, is_loopback
+from ..kit.waiting import apart
+from ..report import UNHEARD
 from . import sql
 from .failures import translated
 
 if TYPE_CHECKING:
     import psycopg
+
+    from .line import Apart
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -23,7 +28,9 @@ _PARAMETERS: Final = """host hostaddr port user dbname sslmode sslrootcert sslce
     target_session_attrs load_balance_hosts keepalives keepalives_idle keepalives_interval keepalives_count
     tcp_user_timeout passfile service options"""
 PARAMETERS: Final = frozenset(_PARAMETERS.split())
-_CONNECT_SECONDS: Final = "30"
+_CONNECT_SECONDS: Final = 30
+#: By these a connection over which nothing comes back is given up by the system itself.
+_KEEPALIVE: Final = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 #: The version of libpq that knows ``require_auth``; ADBC brings its own, which does.
 _REQUIRE_AUTH: Final = 160_000
 _TLS: Final = frozenset({"sslmode", "require_auth", "service"})
@@ -36,7 +43,8 @@ WRITE: Final = "write"
 #: Under these, the text of a value says all of it and reads back the same everywhere. They are set inside each
 #: transaction, so that a pooler that hands the connection around cannot lose them.
 _SETTINGS: Final = (
-    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {lock_ms};"
+    " SET LOCAL idle_in_transaction_session_timeout = 0;"
     " SET LOCAL extra_float_digits = 3; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = postgres;"
     " SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL row_security = off;"
     " SET LOCAL lc_monetary = 'C'"
@@ -52,6 +60,7 @@ _MODES: Final = {
     WRITE: ("ISOLATION LEVEL READ COMMITTED READ WRITE", "SET LOCAL synchronous_commit = on"),
 }
 _TRANSACTION_TIMEOUT: Final = 170_000
+_WHO: Final = "SELECT pg_catalog.pg_backend_pid()"
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_.,/@:+-]+")
 
@@ -66,8 +75,10 @@ def parameters(place: Place) -> dict[str, str]:
         UsageError: a parameter that is not on the allow-list, or a password among them; values are never echoed.
     """
     out = {"client_encoding": "UTF8", "application_name": "vecport"}
+    seconds = idle.timeout_s()
     if "PGCONNECT_TIMEOUT" not in os.environ:
-        out["connect_timeout"] = _CONNECT_SECONDS
+        out["connect_timeout"] = str(max(2, round(min(_CONNECT_SECONDS, seconds))))
+    out |= _KEEPALIVE | {"tcp_user_timeout": str(round(1000 * seconds))}
     for key, value in place.query.items():
         if key in _SECRETS:
             raise UsageError(
@@ -98,25 +109,48 @@ def parameters(place: Place) -> dict[str, str]:
     return out
 
 
-def connect(place: Place) -> Connection:
+def connect(place: Place, check: Callable[[], None] = UNHEARD.check) -> Connection:
     """Open a connection for statements and COPY IN, in autocommit mode.
+
+    Args:
+        place: where to.
+        check: raises when the user wants to stop; asked while the connection waits.
 
     Raises:
         AuthenticationFailed, NotFound (database), Unavailable.
     """
+    from .line import Line, Quiet
+
+    text = _own_conninfo(place)
+    with translated(place.text, place.password):
+        # Prepared statements would not survive a pooler.
+        line: Line = apart(lambda: Line.connect(text, autocommit=True, prepare_threshold=None), check)
+    line.quiet = Quiet(text, check)
+    line.quiet.process = line.info.backend_pid
+    return line
+
+
+def _own_conninfo(place: Place) -> str:
+    """The connection string for psycopg's libpq."""
     import psycopg
 
     values = parameters(place)
     if psycopg.pq.version() < _REQUIRE_AUTH:
         values.pop("require_auth", None)
-    with translated(place.text, place.password):
-        # Prepared statements would not survive a pooler.
-        return psycopg.connect(conninfo(values), autocommit=True, prepare_threshold=None)
+    return conninfo(values)
 
 
 def begin(connection: Connection, mode: str, snapshot: str = "") -> None:
     """Begin a transaction; see ``opening``."""
-    connection.execute(opening(connection.info.server_version, mode, snapshot).encode())
+    from .line import Line
+
+    cursor = connection.execute(f"{opening(connection.info.server_version, mode, snapshot)}; {_WHO}".encode())
+    if isinstance(connection, Line) and connection.quiet is not None:
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        # Behind a pooler, each transaction may be another process's.
+        connection.quiet.process = row[0] if row else 0
 
 
 def opening(version: int, mode: str, snapshot: str = "") -> str:
@@ -131,7 +165,7 @@ def opening(version: int, mode: str, snapshot: str = "") -> str:
     statements = [f"BEGIN {transaction}"]
     if snapshot:
         statements.append(f"SET TRANSACTION SNAPSHOT {sql.literal(snapshot)}")
-    statements.append(_SETTINGS)
+    statements.append(_SETTINGS.format(lock_ms=max(1, round(1000 * idle.timeout_s()))))
     if version >= _TRANSACTION_TIMEOUT:
         statements.append("SET LOCAL transaction_timeout = 0")
     statements.append(settings)
@@ -149,12 +183,19 @@ def run(connection: Connection, statement: str, parameters: Sequence[Any] = ()) 
     return psycopg.RawCursor(connection).execute(statement, list(parameters) or None)
 
 
-def connect_columnar(place: Place) -> Any:
-    """Open an ADBC connection, which gives query results as Arrow batches; transactions are begun by hand."""
+def connect_columnar(place: Place, check: Callable[[], None] = UNHEARD.check) -> Apart:
+    """Open an ADBC connection, which gives query results as Arrow batches; transactions are begun by hand.
+
+    Args:
+        place, check: as for ``connect``.
+    """
     import adbc_driver_postgresql.dbapi as adbc
 
+    from .line import Apart, Quiet
+
+    text = conninfo(parameters(place))
     with translated(place.text, place.password):
-        return adbc.connect(conninfo(parameters(place)), autocommit=True)
+        return Apart(lambda: adbc.connect(text, autocommit=True), Quiet(_own_conninfo(place), check))
 
 
 def conninfo(values: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection as Collection_
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from ...errors import AlreadyExists, NotRepresentable
 from ...model.collection import Collection
 from ..address import Place
+from ..report import UNHEARD
 from . import spelled, sql, vector_wire, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
@@ -147,8 +149,8 @@ class Caster:
     A connection is deaf during a COPY, so this one is another, opened when the first value needs it.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, check: Callable[[], None] = UNHEARD.check) -> None:
+        self._place, self._check = place, check
         self._connection: Connection | None = None
 
     def cast(self, kind: ColumnType, texts: Array) -> Array:
@@ -175,7 +177,7 @@ class Caster:
         if texts.null_count == len(texts):
             return texts.cast(pa.binary())
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check)
         begin(self._connection, READ)
         try:
             return ask(self._connection, kind, texts)

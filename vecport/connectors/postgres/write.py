@@ -25,8 +25,8 @@ from .client import READ, WRITE, begin, connect, run
 from .columns import INT_MAX, INT_MIN, columns_in, new_columns
 from .failures import translated
 from .indexes import build_index, plan_indexes
-from .keys import key_condition, key_rows
-from .layout import Layout, parse_comment
+from .keys import key_condition, key_rows, present
+from .layout import Layout
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
 from .schema import look, table_name, version
@@ -50,20 +50,11 @@ class _Import:
 
     Attributes:
         indexes: that ``finish`` builds.
-        finished: all of it was done before, so that nothing more is written.
     """
 
     def __init__(self, plan: TargetPlan, table: Table, layout: Layout, extension: Extension | None) -> None:
         self.plan, self.table, self.layout, self.extension = plan, table, layout, extension
         self.indexes = plan_indexes(plan, layout)
-        comment = parse_comment(table.comment)
-        self.finished = (
-            comment is not None
-            and comment.state == "complete"
-            and comment.import_id == plan.import_id
-            and plan.resume
-            and plan.if_exists != "append"
-        )
 
 
 class PostgresTarget(Target):
@@ -112,7 +103,7 @@ class PostgresTarget(Target):
         self._place = place
         self._name = collection
         self._connection: Connection | None = None
-        self._caster = Caster(place)
+        self._caster = Caster(place, self._check_stop)
         self._import: _Import | None = None
         #: Somebody else writes into the new table, so that keys of the dump may be there already.
         self._shared = False
@@ -138,6 +129,13 @@ class PostgresTarget(Target):
         """See ``Target.permissions``; asked of the catalogs."""
         with self._failures(), self._transaction(READ) as connection:
             return permissions.to_write(connection, self._place, self._name, plan)
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        """See ``Target.begun``. In a table without a comment of vecport's, the acknowledgements hold the nonce."""
+        with self._failures(), self._transaction(READ) as connection:
+            table = find_table(connection, *table_name(self._place, self._name))
+            nonce = None if table is None else acknowledge.nonce(connection, table, import_id)
+        return nonce or super().begun(import_id, there)
 
     def prepare(self, plan: TargetPlan) -> None:
         """See ``Target.prepare``. All of it is one transaction.
@@ -175,7 +173,13 @@ class PostgresTarget(Target):
         """The row groups whose transactions were committed."""
         work = self._prepared()
         with self._failures(), self._transaction(READ) as connection:
-            return acknowledge.marks(connection, work.table, work.plan.import_id)
+            return acknowledge.marks(connection, work.table, acknowledge.key_of(work.plan))
+
+    def forget(self, marks: Sequence[Mark]) -> None:
+        """See ``Target.forget``."""
+        work = self._prepared()
+        with self._failures(), self._transaction(WRITE) as connection:
+            acknowledge.forget(connection, work.table, acknowledge.key_of(work.plan), marks)
 
     def write(self, batch: Batch, mark: Mark) -> None:
         """See ``Target.write``. One transaction holds the rows and the acknowledgement of the row group.
@@ -187,13 +191,12 @@ class PostgresTarget(Target):
         """
         work = self._prepared()
         self._check(batch, work.plan, mark)
-        if work.finished or not batch.num_rows:
-            # Only an import whose groups were all acknowledged is finished.
+        if not batch.num_rows:
             return
         with self._failures(mark):
             try:
                 with self._transaction(WRITE) as connection:
-                    if acknowledge.record(connection, work.table, work.plan.import_id, mark):
+                    if acknowledge.record(connection, work.table, acknowledge.key_of(work.plan), mark):
                         self._load(connection, work, batch)
             except Exception as error:
                 blamed = self._blamed(work, batch, mark) if blame.is_poison(error) else None
@@ -234,6 +237,12 @@ class PostgresTarget(Target):
                 self._shared = True
         loader.merge(work.table, batch, plan.on_conflict)
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        """See ``Target.holds``; a look-up by the key of the table."""
+        work = self._prepared()
+        with self._failures(), self._transaction(READ) as connection:
+            return present(connection, work.table, work.layout, keys)
+
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         """See ``Target.delete``."""
         ids = sole_ids(keys, TITLE)
@@ -263,7 +272,6 @@ class PostgresTarget(Target):
                 tables.write_comment(connection, now.quoted, known, work.layout, passport, "complete")
             acknowledge.end(connection, now, plan.import_id)
             run(connection, f"ANALYZE {now.quoted}")
-        work.finished = plan.if_exists != "append"
 
     def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
         """See ``Target.search`` and ``search.nearest``."""
@@ -293,6 +301,9 @@ class PostgresTarget(Target):
 
     # -- how it works --------------------------------------------------------------------------
 
+    def _check_stop(self) -> None:
+        self.report.check()
+
     def _prepared(self) -> _Import:
         if self._import is None:
             raise UsageError("this session was neither prepared nor attached")
@@ -310,7 +321,7 @@ class PostgresTarget(Target):
         import psycopg
 
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check_stop)
         connection = self._connection
         try:
             begin(connection, mode)

@@ -21,6 +21,7 @@ from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .read import describe
 from .settings import PASSPORT_KEY
+from .wire import PointKey
 
 DELETE_ROWS: Final = 10_000
 #: How long ``finish`` waits for optimizers that show no progress; the index goes on being built behind that.
@@ -40,6 +41,7 @@ class QdrantTarget(Target):
 
     def __init__(self, backend: Backend, collection: str, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
+        backend.hear(lambda: self.report.check())
         self._plan: TargetPlan | None = None
         self._batch_limit: int | None = None
         self._loading = self._nudged = False
@@ -170,6 +172,12 @@ class QdrantTarget(Target):
             conflicts.insert(self._backend, self._name, collection, batch, rows)
         else:
             self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        points = [None if ns else wire.parse_key(text) for ns, text in keys]
+        wanted = list(dict.fromkeys(point for point in points if point is not None))
+        found = set(self._backend.get(Read(self._name, None), wanted).keys) if wanted else set[PointKey]()
+        return [point in found for point in points]
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         texts = sole_ids(keys, settings.TITLE)
