@@ -27,6 +27,7 @@ from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
 from .import_task import Lent, Runner
 from .presence import Groups, Presence
+from .profiles import check_profile
 from .progress import Progress, Stop
 from .reconcile import KEY_SCHEMA
 from .sessions import Endpoint, Endpoints
@@ -251,8 +252,8 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 class ShardChecks:
-    """Looks at every shard, in threads, while the target is opened: is it there and whole (in an object store: its size
-    and its footer)?
+    """Looks at every shard, in threads, while the target is opened: is it there and whole, and is what its profile says
+    so, by which the import is planned?
     """
 
     def __init__(self, dump: Dump) -> None:
@@ -264,6 +265,8 @@ class ShardChecks:
                 reader.check_all()
             else:
                 reader.check_footer()
+            if dump.namespace is None:
+                check_profile(dump, entry)
 
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="check")
         self._coming = [self._pool.submit(check, entry) for entry in dump.manifest.shards]
