@@ -1,7 +1,7 @@
 """What of an earlier run of an import is believed: only what the target itself confirms.
 
-An import draws a nonce when it begins. It stands in the state folder of this machine and in the target, so that one that
-was put back to a backup, recreated, or taken by an application tells itself from the one that was written to.
+An import draws a nonce when it begins. It stands in the state folder of this machine and in the target, so that one
+that was put back to a backup, recreated, or taken by an application tells itself from the one that was written to.
 """
 
 from __future__ import annotations
