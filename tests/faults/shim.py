@@ -29,7 +29,7 @@ def compiled(folder: Path) -> Path:
 def variables(
     call: str, under: Path, n: int, error: int = 0, *, always: bool = False, count: Path | None = None
 ) -> Mapping[str, str]:
-    """The variables of a process whose n-th call of a kind beneath a folder fails; it has to be started with the library.
+    """The variables of a process, started with the library, whose n-th call of a kind beneath a folder fails.
 
     Args:
         call: one of ``CALLS``; ``rename`` is ``link`` too.
