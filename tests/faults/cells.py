@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,23 @@ class Ended:
         return ""
 
 
-def run(program: Path, arguments: Sequence[str], folder: Path, most_s: float, timeout_s: float) -> Ended:
-    """Run the command line; a process that takes longer than ``most_s`` is killed."""
-    environment = {**os.environ, "VECPORT_TIMEOUT": str(timeout_s), "VECPORT_STATE_DIR": str(folder / "state")}
+def run(
+    program: Path, arguments: Sequence[str], folder: Path, most_s: float, timeout_s: float,
+    more: Mapping[str, str] | None = None,
+) -> Ended:  # fmt: skip
+    """Run the command line; a process that takes longer than ``most_s`` is killed.
+
+    Args:
+        program: ``vecport``.
+        arguments: of the command line.
+        folder: where it runs, and keeps its state.
+        most_s: seconds after which it counts as hanging.
+        timeout_s: the idle time-out.
+        more: further variables.
+    """
+    environment = {
+        **os.environ, "VECPORT_TIMEOUT": str(timeout_s), "VECPORT_STATE_DIR": str(folder / "state"), **(more or {}),
+    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     process = subprocess.Popen(

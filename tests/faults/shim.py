@@ -1,8 +1,7 @@
-"""The preloaded library that lets system calls fail: compiled once, and what its environment is."""
+"""The preloaded library that lets system calls fail: compiled once, and the variables that it reads."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -27,13 +26,12 @@ def compiled(folder: Path) -> Path:
     return library
 
 
-def environment(
-    library: Path, call: str, under: Path, n: int, error: int = 0, *, always: bool = False, count: Path | None = None
+def variables(
+    call: str, under: Path, n: int, error: int = 0, *, always: bool = False, count: Path | None = None
 ) -> Mapping[str, str]:
-    """The environment of a process whose n-th call of a kind beneath a folder fails.
+    """The variables of a process, started with the library, whose n-th call of a kind beneath a folder fails.
 
     Args:
-        library: as ``compiled`` made it.
         call: one of ``CALLS``; ``rename`` is ``link`` too.
         under: the folder.
         n: which call, from 1; 0 for none.
@@ -42,8 +40,8 @@ def environment(
         count: gets one byte for each call.
     """
     return {
-        **os.environ, "LD_PRELOAD": str(library), "VECPORT_SHIM_CALL": call, "VECPORT_SHIM_UNDER": str(under.resolve()),
-        "VECPORT_SHIM_N": str(n), "VECPORT_SHIM_ERRNO": str(error),
+        "VECPORT_SHIM_CALL": call, "VECPORT_SHIM_UNDER": str(under.resolve()), "VECPORT_SHIM_N": str(n),
+        "VECPORT_SHIM_ERRNO": str(error),
         **({"VECPORT_SHIM_ALL": "1"} if always else {}),
         **({"VECPORT_SHIM_COUNT": str(count)} if count else {}),
     }  # fmt: skip
