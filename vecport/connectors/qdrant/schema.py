@@ -183,7 +183,7 @@ def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str
         names = ", ".join(map(repr, sorted(aliases)))
         out.append(f"aliases are kept, and given again by an import into Qdrant where they are free: {names}")
     if LOAD_KEY in info.config.metadata:
-        out.append("an import into this collection has not ended: its index is not built until the import goes on")
+        out.append("an import into this collection has not ended: its index may not be built until the import goes on")
     if not metadata:
         out.append("this server keeps no collection metadata (it came with 1.16), so a passport has no place in it")
     return out
