@@ -32,6 +32,7 @@ _READING: Mapping[str, bool] = {
 _WRITING: Mapping[str, bool] = {
     "describe": False, "permissions": False, "prepare": False, "attach": True, "count": True, "acknowledged": True,
     "finish": True, "link": True, "delete": True, "search": True, "effects": False, "apply": False, "undo": False,
+    "begun": False, "holds": True, "forget": False,
 }  # fmt: skip
 #: What a run asks before anything else: a place that was mistyped or is down says so at once.
 _FIRST = frozenset(("describe", "permissions"))

@@ -342,6 +342,38 @@ def _target(target: type[MemoryTarget], *cases: tuple[Any, ...]) -> Broken:
     return Broken(cases, target=target)
 
 
+class _KnowsNothing(MemoryTarget):
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return None
+
+
+class _KnowsEverything(MemoryTarget):
+    """Whose import it was is not looked at."""
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        passport = there.passport if there is not None and there.passport is not None else {}
+        return passport.get("nonce")
+
+
+class _KeepsTheFirstNonce(MemoryTarget):
+    def prepare(self, plan: TargetPlan) -> None:
+        there = self.describe()
+        first = (there.passport or {}).get("nonce") if there is not None else None
+        super().prepare(replace(plan, passport={**plan.passport, "nonce": first}) if first else plan)
+
+
+class _HoldsAll(MemoryTarget):
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        return [True for _ in keys]
+
+
+class _HoldsOutOfOrder(MemoryTarget):
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        return sorted(super().holds(keys))[::-1]
+
+
+BEGUN = "test_what_was_begun_is_known_by_its_nonce"
+HELD = "test_records_that_are_there_are_told_from_those_that_are_not"
 RESUMED = "test_a_resumed_import_keeps_what_it_wrote"
 CONFLICT = "test_a_record_that_is_there_is_dealt_with_as_chosen"
 
@@ -358,6 +390,11 @@ BEHAVIOUR = {
     "the name of the import is not looked at": _target(
         _KeepsStrangers, ("test_a_resumed_import_refuses_the_records_of_another",)),
     "a resumed replacement drops what this import wrote": _target(_ForgetsItsOwn, (RESUMED, "replace")),
+    "the nonce of an import is lost": _target(_KnowsNothing, (BEGUN, "create"), (BEGUN, "append")),
+    "the nonce of any import is given": _target(_KnowsEverything, (BEGUN, "create")),
+    "an import that begins anew keeps its first nonce": _target(_KeepsTheFirstNonce, (BEGUN, "append")),
+    "records that are lost are said to be there": _target(_HoldsAll, (HELD,)),
+    "answers about keys come in another order": _target(_HoldsOutOfOrder, (HELD,)),
     "an unknown setting is ignored": _target(
         _TakesAnySetting, ("test_an_unknown_setting_is_refused_and_nothing_created",)),
     "names of collections are folded": _target(_FoldsNames, (NAMED,)),

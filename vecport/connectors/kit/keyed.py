@@ -143,6 +143,11 @@ class KeyedTarget(Target, Generic[C]):
                 self._remove(there)
             self._add(batch)
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        with self._step():
+            found = set(self._existing(list(dict.fromkeys(id for ns, id in keys if not ns))))
+        return [not ns and id in found for ns, id in keys]
+
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         ids = sole_ids(keys, self.title)
         with self._step():
