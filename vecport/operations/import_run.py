@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -122,6 +122,8 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
                          "mapping": _facts(plan), "choices": job.choices.to_json()})  # fmt: skip
         work = _Work(job, session, plan, state, effects)
         work.prepare()
+        if not standing.believed and job.choices.if_exists == "append":
+            work.remember_what_is_there()
         safe = work.acknowledged(standing)
         resumed = _rows_of(job, safe)
         if resumed:
@@ -153,14 +155,28 @@ class _Work:
         if not standing.believed:
             return {}
         safe = _acknowledged(self.job, self.state, self.session, standing)
-        missing = self.presence().of_samples(safe)
-        if missing is None or not missing.rows:
+        if self.job.choices.on_conflict == "replace" and self.job.choices.if_exists == "append":
+            # A key proves nothing of a record that was there before: it may be the older one again.
+            safe = self._again(safe, (self.state.begun() or {}).get("groups_there", _all_groups(self.job)))
+        looked = self.presence().of_samples(safe)
+        if looked is None or not looked.missing:
             return safe
-        lost = sorted((shard, g) for shard, groups in missing.groups.items() for g in groups)
-        self.session.forget([Mark(*one) for one in lost])
         self.job.note(f"{self.job.target.text} has lost records that it had acknowledged, as"
-                      f" {', '.join(map(repr, missing.ids))}: {len(lost):,} row groups are written again")  # fmt: skip
-        return _without(safe, missing.groups)
+                      f" {', '.join(map(repr, looked.ids))}: their row groups are written again")  # fmt: skip
+        return self._again(safe, looked.lost)
+
+    def remember_what_is_there(self) -> None:
+        """Before the first write of an append: which records of the dump are there already, whosever they are."""
+        looked = self.presence().of_all()
+        if looked is not None:
+            there = {shard: sorted(groups) for shard, groups in looked.groups.items()}
+            self.state.record({**(self.state.begun() or {}), "there": looked.there, "groups_there": there})
+
+    def _again(self, safe: Groups, groups: Mapping[str, Iterable[int]]) -> Groups:
+        """What is safe but for some row groups, of which target and state remember nothing from here on."""
+        gone = {shard: set(numbers) for shard, numbers in groups.items()}
+        self.session.forget([Mark(shard, g) for shard, numbers in sorted(gone.items()) for g in sorted(numbers)])
+        return _without(safe, gone)
 
     def write(self, safe: Mapping[str, set[int]], links: Mapping[str, set[int]]) -> int:
         """Write what is not safe, and end the work; returns the records that were written."""
@@ -178,11 +194,9 @@ class _Work:
 
     def write_again(self, lost: Mapping[str, set[int]]) -> None:
         """Write row groups once more of which the target does not have every record."""
-        rest = _without(_all_groups(self.job), lost)
         again = replace(self, plan=replace(self.plan, target=replace(self.plan.target, resume=True)))
         again.prepare()
-        self.session.forget([Mark(shard, g) for shard, groups in lost.items() for g in groups])
-        again.write(rest, links={})
+        again.write(again._again(_all_groups(self.job), lost), links={})
 
     def presence(self) -> Presence:
         """Looks for records of the dump in the target."""
@@ -301,9 +315,10 @@ def _without(groups: Mapping[str, set[int]], gone: Mapping[str, set[int]]) -> Gr
 
 def _acknowledged(job: ImportJob, state: ImportState, session: Target, standing: Standing) -> Groups:
     """Row groups by shard that target or state remember."""
-    if standing.written:
-        return _all_groups(job)
     marks = session.acknowledged()
+    if standing.written and not marks and not session.capabilities.staged:
+        # A target that records marks forgets them at the end.
+        return _all_groups(job)
     if marks is None:
         return _recorded(job, state, "write")
     found: dict[str, set[int]] = {}
@@ -396,8 +411,11 @@ def check_arrival(work: _Work, skipped: Mapping[str, set[int]]) -> None:
     looked = _check_present(work) if appended or any(skipped.values()) else False
     count = session.count() or 0
     expected = job.dump.manifest.rows
-    before = int((work.state.begun() or {}).get("before", 0))
+    begun = work.state.begun() or {}
+    before, there = int(begun.get("before", 0)), begun.get("there")
     least, most = (max(before, expected), before + expected) if appended else (expected,) * 2
+    if appended and there is not None:
+        least = most = before + expected - int(there)
     if count > most and job.choices.on_conflict == "skip":
         job.note(f"{job.target.text} counts {count:,} records, {count - most:,} more than the dump explains: somebody"
                  " else wrote there meanwhile, and their records were kept")  # fmt: skip
@@ -419,18 +437,18 @@ def _check_present(work: _Work) -> bool:
     Returns:
         False where the target cannot be asked.
     """
-    missing = work.presence().of_all()
-    if missing is not None and missing.rows:
-        work.job.note(f"{missing.rows:,} records are not in {work.job.target.text}, as"
-                      f" {', '.join(map(repr, missing.ids))}: they are written again")  # fmt: skip
-        work.write_again(missing.groups)
-        missing = work.presence().of_all()
-    if missing is None:
+    looked = work.presence().of_all()
+    if looked is not None and looked.missing:
+        work.job.note(f"{looked.missing:,} records are not in {work.job.target.text}, as"
+                      f" {', '.join(map(repr, looked.ids))}: they are written again")  # fmt: skip
+        work.write_again(looked.lost)
+        looked = work.presence().of_all()
+    if looked is None:
         return False
-    if missing.rows:
+    if looked.missing:
         raise Incomplete(
-            f"{missing.rows:,} records that were written are not in {work.job.target.text}, as"
-            f" {', '.join(map(repr, missing.ids))}",
+            f"{looked.missing:,} records that were written are not in {work.job.target.text}, as"
+            f" {', '.join(map(repr, looked.ids))}",
             "they were written twice; the database loses them, or somebody else deletes there",
             "the other records of the dump are there",
             f"see which: {verify_command(work.job.dump, work.job.target)}",

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ..connectors import registry
@@ -28,18 +29,33 @@ Asks = Callable[[list[tuple[str, str]]], list[bool]]
 
 
 @dataclass(slots=True)
-class Missing:
-    """Records that a target does not have.
+class Looked:
+    """What was looked for in a target.
 
     Attributes:
-        rows: how many were looked for and are not there.
-        groups: where they are in the dump, by shard.
-        ids: a few of them, as the dump knows them.
+        there: records that are there.
+        missing: records that are not.
+        groups: the row groups by shard that have a record there.
+        lost: those that lack one.
+        ids: a few of the records that are not there, as the dump knows them.
     """
 
-    rows: int = 0
+    there: int = 0
+    missing: int = 0
     groups: Groups = field(default_factory=dict)
+    lost: Groups = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+
+    def add(self, shard: str, number: int, ids: pa.Array, there: npt.NDArray[np.bool_]) -> None:
+        """Take what was found of one row group."""
+        found = int(there.sum())
+        self.there += found
+        self.missing += len(there) - found
+        if found:
+            self.groups.setdefault(shard, set()).add(number)
+        if found < len(there):
+            self.lost.setdefault(shard, set()).add(number)
+            self.ids += ids.filter(pa.array(~there)).slice(0, max(0, 3 - len(self.ids))).to_pylist()
 
 
 class Presence:
@@ -57,16 +73,16 @@ class Presence:
         self._dump, self._target, self._session = dump, target, session
         self._passport, self._stop = passport, stop
 
-    def of_samples(self, groups: Mapping[str, set[int]]) -> Missing | None:
+    def of_samples(self, groups: Mapping[str, set[int]]) -> Looked | None:
         """Look for a few records of each of these row groups; None where the target cannot be asked."""
         return self._look(groups, drawn=_DRAWN)
 
-    def of_all(self, groups: Mapping[str, set[int]] | None = None) -> Missing | None:
+    def of_all(self, groups: Mapping[str, set[int]] | None = None) -> Looked | None:
         """Look for every record of these row groups, or of the dump; None where the target cannot be asked."""
         return self._look(groups)
 
-    def _look(self, groups: Mapping[str, set[int]] | None, drawn: int | None = None) -> Missing | None:
-        missing = Missing()
+    def _look(self, groups: Mapping[str, set[int]] | None, drawn: int | None = None) -> Looked | None:
+        looked = Looked()
         with ExitStack() as stack:
             asked: _Asked | None = None
             for shard, number, keys in self._keys(groups):
@@ -79,13 +95,8 @@ class Presence:
                     if found is None:
                         return None
                     asked = found
-                there = np.asarray(asked(wanted), bool)
-                if not there.all():
-                    missing.rows += int((~there).sum())
-                    missing.groups.setdefault(shard, set()).add(number)
-                    lost = part.column("id").filter(pa.array(~there))
-                    missing.ids += lost.slice(0, max(0, 3 - len(missing.ids))).to_pylist()
-        return missing
+                looked.add(shard, number, part.column("id"), np.asarray(asked(wanted), bool))
+        return looked
 
     def _keys(self, groups: Mapping[str, set[int]] | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
         """Keys by shard and row group."""
