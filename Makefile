@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all lint types layers spec docs resolve lock bench clean
+.PHONY: help demo test test-all torture lint types layers spec docs resolve lock bench clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: $(READY)  ## Run the tests, against real engines on loopback
 
 test-all: $(READY)  ## Run the long tests too
 	$(BIN)/pytest -n 2
+
+torture: $(READY)  ## Run every fault of the fault tests: hours
+	$(BIN)/pytest -n 2 tests/faults
 
 lint: $(READY)  ## Check style
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from vecport.connectors.postgres.vectors import VECTOR_TYPES
 from vecport.connectors.qdrant import QdrantFolderSource, QdrantFolderTarget, QdrantSource, QdrantTarget
 from vecport.errors import EXIT_CODES
 from vecport.limits import DEFAULT_LIMITS
-from vecport.model.capabilities import VALUE_KINDS, TargetCapabilities
+from vecport.model.capabilities import VALUE_KINDS, Names, TargetCapabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -39,8 +39,8 @@ PLACES: dict[str, tuple[tuple[str, type[Source], type[Target]], ...]] = {
     "postgres": (("`postgresql://me@host/db`", PostgresSource, PostgresTarget),),
     "jsonl": (("`jsonl:./rows.jsonl`", JsonlSource, JsonlTarget),),
 }
-#: Connectors that need no page: their places live in one process.
-INTERNAL = frozenset({"memory"})
+#: Connectors that need no page.
+INTERNAL = frozenset(name for name in registry.names() if registry.get(name).info.hidden)
 
 _KINDS = {
     "null": "null", "boolean": "booleans", "integer": "integers to 2^53", "integer64": "64-bit integers",
@@ -120,6 +120,14 @@ def bounded(caps: TargetCapabilities) -> str:
     return ", ".join(parts) or "nothing"
 
 
+def named(names: Names) -> str:
+    """Which names are taken, and what the one without a name is called."""
+    parts = [names.says or ("any text" if not names.grammar else f"those that match `{names.grammar}`")]
+    parts += [f"up to {names.max_bytes:,} bytes" + (" in each part" if names.parts else "")] if names.max_bytes else []
+    parts += [f"the default one is `{names.default}`"] if names.default else []
+    return "; ".join(parts)
+
+
 def _metrics(caps: TargetCapabilities) -> str:
     """The metrics, and those of kinds of vectors that have others."""
     kinds = [f"{kind}: {', '.join(sorted(metrics))}" for kind, metrics in sorted(caps.kind_metrics.items())]
@@ -147,6 +155,8 @@ def capabilities(name: str) -> str:
         ["vectors come back", bounded(caps) if caps.bounds else "bit for bit"],
         ["documents", "kept" if caps.native_document else "encoded: under a metadata key"],
         ["namespaces", "kept" if caps.native_namespace else "encoded: under a metadata key"],
+        ["names of collections", named(caps.collection_names)],
+        *([["names of namespaces", named(caps.namespace_names)]] if caps.native_namespace else []),
         ["typed columns", "kept" if caps.typed_fields else "become metadata"],
         ["metadata values encoded", ", ".join(encoded_kinds(caps)) or "none"],
         ["floats", "those that the database would change are encoded" if caps.metadata.survives else "kept"],

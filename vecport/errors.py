@@ -12,6 +12,7 @@
     ├── NotRepresentable        14   the target (or the format) cannot hold it
     │   └── TooLarge            14   it cannot take so much at once
     ├── Unavailable             15   no answer after retries
+    │   ├── Unreachable         15   nobody listens there
     │   ├── Throttled           15   it asks for fewer requests
     │   └── SnapshotGone        15   what was read from is there no more
     ├── OutOfResources          16   disk or memory is exhausted
@@ -129,6 +130,12 @@ class Unavailable(VecportError):
     ) -> None:
         super().__init__(what, why, safe, next)
         self.retry_after_s = retry_after_s
+
+
+class Unreachable(Unavailable):
+    """No connection could be made; as the first answer of a place it is final, as it may be mistyped or down."""
+
+    code = "unreachable"
 
 
 class Throttled(Unavailable):

@@ -16,7 +16,7 @@ from vecport.dump.shard import FOOTER_KEY, footer_text
 from vecport.model import hashes
 from vecport.model.batch import group_schema, page_schema
 from vecport.model.collection import Collection, VectorField
-from vecport.model.profile import Profile
+from vecport.model.profile import Profile, profile_page
 from vecport.testing.records import Record, Sparse, ragged_batch
 
 from .parts import (
@@ -335,6 +335,10 @@ def _records() -> Iterator[Dump]:
                forged(BASE, [group], entry={"record_sum": 7}), "records")  # fmt: skip
     yield dump("bounds-other", "The bounds of a shard's ids are others.",
                forged(BASE, [group], entry={"id_min": "A"}), "records")  # fmt: skip
+    said = profile_page(group, BASE)
+    said.documents = {"count": 0, "max_bytes": 0, "nul": 0}
+    yield dump("profile-other-documents", "The profile knows no documents, and a record has one.",
+               forged(BASE, [group], entry={"profile": said}), "profile", names="documents.count")  # fmt: skip
 
 
 def _keys(group: pa.RecordBatch) -> Iterator[Dump]:

@@ -78,7 +78,8 @@ def test_the_traceback_is_for_debug_alone(cli: Callable[..., Outcome], fakes: Fa
     ("raised", "code"),
     [
         (MemoryError(), 16), (OSError(errno.ENOSPC, "No space left on device", "/d"), 16),
-        (OSError(errno.EDQUOT, "Quota"), 16), (OSError(errno.EIO, "I/O"), 1), (RecursionError(), 1),
+        (OSError(errno.EDQUOT, "Quota"), 16), (OSError(errno.EIO, "I/O"), 15),
+            (OSError(errno.EROFS, "Read-only"), 12), (RecursionError(), 1),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1), (KeyboardInterrupt(), 130),
     ],
     ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else str(x),
@@ -110,6 +111,12 @@ def test_usage_errors_are_exit_2_and_never_call_anything(arguments: list[str], c
     assert "\n  next:   " in shown.err
     shown = cli(arguments[0], "--json", *arguments[1:])
     assert (shown.code, shown.error["code"], shown.error["exit_code"]) == (2, "usage", 2)
+
+
+@pytest.mark.parametrize("given", ["=1", "=1e-6", "title=", "title=x", "small"])
+def test_a_tolerance_of_another_form_is_told_the_form(given: str, cli: Callable[..., Outcome]) -> None:
+    shown = cli("diff", "a", "b", "--tolerance", given)
+    assert (shown.code, "[FIELD=]X" in shown.err) == (2, True), shown.err
 
 
 def test_a_line_of_data_cannot_pose_as_a_part_of_the_error(cli: Callable[..., Outcome], fakes: Fakes) -> None:

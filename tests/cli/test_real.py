@@ -58,7 +58,7 @@ def test_the_last_line_of_an_import_can_be_pasted(rows: Path, cli: Callable[...,
 
 def test_every_connector_is_listed_with_its_variables(cli: Callable[..., Outcome]) -> None:
     shown = cli("connectors")
-    for name in ("chroma", "jsonl", "memory", "postgres", "qdrant"):
+    for name in ("chroma", "jsonl", "postgres", "qdrant"):
         assert f"  {name}" in shown.out
     by_name = {c["name"]: c for c in cli("connectors", "--json").json["entries"]}
     options = {o["name"]: o for o in by_name["qdrant"]["options"]}

@@ -15,12 +15,14 @@ from vecport.operations.connectors import connectors
 
 CONNECTOR = """
 from vecport.connectors.contract import Connector, ConnectorInfo
+from vecport.connectors.memory import MemorySource
 
 class {name}(Connector):
     info = ConnectorInfo(
         name="{lower}", title="{name}", schemes=("{lower}",), extra="", modules={modules!r}, example="{lower}:x",
         install="pip install 'my-{lower}[client]'",
     )
+    source = MemorySource
 
     def collections(self, place):
         return []
@@ -68,7 +70,9 @@ BROKEN = {
     "no info": ("class Broken:\n    pass\n", None),
     "another class": ("from vecport.connectors.contract import Connector\nclass Broken(Connector): pass\n", None),
     "no such attribute": ("x = 1\n", "Missing"),
-}
+    "no role": (CONNECTOR.format(name="Broken", lower="broken", modules=(), recognises="return False").replace(
+        "    source = MemorySource\n", ""), None),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -85,6 +89,15 @@ def test_a_broken_plugin_is_named_and_the_others_work(plugin: Plugin, tmp_path: 
         with pytest.raises(UsageError) as caught:
             registry.resolve(address, role="source")
         assert "broken" in str(caught.value)
+
+
+def test_users_are_not_told_of_what_is_there_for_tests() -> None:
+    assert "memory" in registry.names()
+    assert "memory" not in {row.name for row in connectors().entries}
+    with pytest.raises(UsageError) as caught:
+        registry.resolve("nobody:x", role="source")
+    assert "jsonl" in caught.value.next
+    assert "memory" not in caught.value.next
 
 
 def test_a_plugin_says_what_installs_its_client(plugin: Plugin) -> None:

@@ -23,7 +23,15 @@ from vecport.connectors.decorators import (
 )
 from vecport.connectors.guest import BUDGET_S, Clock
 from vecport.connectors.memory import LiveMemorySource, MemoryTarget, forget
-from vecport.errors import AuthenticationFailed, Interrupted, NotFound, SnapshotGone, Throttled, Unavailable
+from vecport.errors import (
+    AuthenticationFailed,
+    Interrupted,
+    NotFound,
+    SnapshotGone,
+    Throttled,
+    Unavailable,
+    Unreachable,
+)
 from vecport.model.collection import Collection, VectorField
 from vecport.operations.progress import Stop
 from vecport.testing.records import Record, batch_of
@@ -84,6 +92,7 @@ READING: dict[str, Callable[[Source], Any]] = {
     "attach": lambda s: s.attach({}),
     "namespaces": lambda s: s.namespaces(),
     "uncounted": lambda s: s.uncounted(),
+    "snapshot": lambda s: s.snapshot(),
     "count": lambda s: s.count(),
     "fetch": lambda s: s.fetch([("", "r1")]).num_rows,
     "partitions": lambda s: from_the_beginning(lambda: list(s.partitions(2, {}))),
@@ -93,9 +102,13 @@ READING: dict[str, Callable[[Source], Any]] = {
 WRITING: dict[str, Callable[[Target], Any]] = {
     "describe": lambda t: t.describe() is None,
     "permissions": lambda t: t.permissions(PLAN),
+    "prepare": lambda t: t.prepare(PLAN),
     "attach": lambda t: t.attach(PLAN),
     "count": lambda t: t.count(),
     "acknowledged": lambda t: t.acknowledged(),
+    "begun": lambda t: t.begun("i", None),
+    "holds": lambda t: t.holds([("", "r1"), ("", "none")]),
+    "forget": lambda t: t.forget([MARK]),
     "delete": lambda t: t.delete([("", "r1")]),
     "search": lambda t: [h.id for h in t.search("", np.array([1, 1], np.float32), 1)],
     "finish": lambda t: t.finish({}),
@@ -145,25 +158,22 @@ def test_what_waiting_does_not_mend_is_said_at_once(role: str, verb: str, error:
     assert (calls, hours.pauses) == ([1], [])
 
 
-def test_snapshot_and_prepare_are_asked_for_once(place: str) -> None:
+@pytest.mark.parametrize("verb", ["describe", "permissions"])
+def test_a_place_that_refuses_for_a_while_is_waited_for_though_it_never_answered(verb: str, place: str) -> None:
     hours = Hours()
-    source, reading = _source(hours, place)
-    target, writing = _target(hours, place)
-    for session, verb, run in ((source, "snapshot", lambda: reading().snapshot()),
-                               (target, "prepare", lambda: writing().prepare(PLAN))):  # fmt: skip
-        calls = broken(session, verb, Unavailable("no answer"))
-        with pytest.raises(Unavailable):
-            run()
-        assert (calls, hours.pauses) == ([1], [])
+    bare, _ = _source(hours, place)
+    calls = broken(bare, verb, Unavailable("no answer"), times=2)
+    READING[verb](decorated_source(bare, clock=hours.clock))
+    assert (calls, len(hours.pauses)) == ([3], 2)
 
 
 @pytest.mark.parametrize("verb", ["describe", "permissions"])
-def test_a_place_that_never_answered_is_not_waited_for_but_one_that_did_is(verb: str, place: str) -> None:
+def test_a_place_where_nobody_listened_is_not_waited_for_but_one_that_answered_is(verb: str, place: str) -> None:
     hours = Hours()
     bare, _ = _source(hours, place)
-    calls = broken(bare, verb, Unavailable("no answer"), times=1)
+    calls = broken(bare, verb, Unreachable("no answer"), times=1)
     session = decorated_source(bare, clock=hours.clock)
-    with pytest.raises(Unavailable, match="no answer"):
+    with pytest.raises(Unreachable, match="no answer"):
         READING[verb](session)
     assert (calls, hours.pauses) == ([1], [])
     session.count()

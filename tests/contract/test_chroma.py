@@ -20,7 +20,7 @@ from vecport.model.collection import Collection
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import ChromaEngine, EngineError
 from vecport.testing.hands import Hands
-from vecport.testing.hands.chroma import ChromaHands
+from vecport.testing.hands.chroma import ChromaHands, Client
 
 
 class TestChromaFolder(ConnectorContract):
@@ -64,32 +64,25 @@ class TestChromaServer(TestChromaFolder):
             yield parse(engine.address)
 
     def native_put(self, place: Place, collection: Collection, records: Sequence[Record]) -> None:
-        client = _client(place)
-        space = {"l2": "l2", "dot": "ip", "cosine": "cosine"}[collection.vectors[0].metric]
-        made = client.create_collection(
-            collection.name, configuration={"hnsw": {"space": space}}, embedding_function=None
-        )
-        for with_document in (True, False):
-            some = [r for r in records if (r.document is not None) == with_document]
-            made.add(
-                ids=[r.id for r in some],
-                embeddings=np.stack([np.asarray(r.vectors[collection.vectors[0].name]) for r in some]),
-                metadatas=[dict(r.metadata) for r in some],
-                documents=[r.document for r in some] if with_document else None,
-            )
+        space, name = {"l2": "l2", "dot": "ip", "cosine": "cosine"}, collection.vectors[0].name
+        configuration: Any = {"hnsw": {"space": space[collection.vectors[0].metric]}}
+        with Client(place) as client:
+            made = client.create_collection(collection.name, configuration=configuration, embedding_function=None)
+            for with_document in (True, False):
+                some = [r for r in records if (r.document is not None) == with_document]
+                made.add(
+                    ids=[r.id for r in some],
+                    embeddings=np.stack([np.asarray(r.vectors[name]) for r in some]),
+                    metadatas=[dict(r.metadata) for r in some],
+                    documents=[r.document for r in some] if with_document else None,
+                )
 
     def native_get(self, place: Place, collection: Collection) -> list[Record]:
-        found: Any = _client(place).get_collection(collection.name, embedding_function=None)
-        rows = found.get(include=["embeddings", "metadatas", "documents"])
+        with Client(place) as client:
+            found: Any = client.get_collection(collection.name, embedding_function=None)
+            rows = found.get(include=["embeddings", "metadatas", "documents"])
         name = collection.vectors[0].name
         return [
             Record(i, {name: np.asarray(e, np.float32)}, m or {}, d)
             for i, e, m, d in zip(rows["ids"], rows["embeddings"], rows["metadatas"], rows["documents"], strict=True)
         ]
-
-
-def _client(place: Place) -> Any:
-    import chromadb
-    from chromadb.config import Settings
-
-    return chromadb.HttpClient(place.host, place.port or 8000, settings=Settings(anonymized_telemetry=False))

@@ -31,7 +31,9 @@ class TestJsonl(ConnectorContract):
         return {path.name.removesuffix(self.suffix) for path in Path(place.path).iterdir()}
 
     def hands(self, place: Place, collection: Collection) -> Hands | None:
-        return JsonlHands(place, collection) if self.suffix == ".jsonl" else None
+        # What is compressed is the same text: one set of kinds stands for all.
+        judged = self.suffix == ".jsonl" or [v.kind for v in collection.vectors] == ["dense"]
+        return JsonlHands(place, collection) if judged else None
 
     def reading_place(self, place: Place, collection: Collection | None) -> Place:
         if collection is None:

@@ -14,11 +14,12 @@ import pytest
 
 from vecport.connectors.address import Place, parse, with_options
 from vecport.connectors.postgres import PostgresConnector
+from vecport.connectors.postgres.sql import join_name
 from vecport.model.collection import Collection, Field
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import EngineError, PostgresEngine
 from vecport.testing.hands import Hands
-from vecport.testing.hands.postgres import PostgresHands
+from vecport.testing.hands.postgres import PostgresHands, connect
 
 
 class TestPostgres(ConnectorContract):
@@ -40,6 +41,9 @@ class TestPostgres(ConnectorContract):
     def key_fields(self) -> tuple[Field, ...]:
         return (Field("part", "text", nullable=False), Field("number", "int8", nullable=False))
 
+    def spelled(self, name: str) -> str:
+        return join_name(None, name)
+
     def hands(self, place: Place, collection: Collection) -> Hands:
         return PostgresHands(place, collection)
 
@@ -57,7 +61,7 @@ class TestPostgres(ConnectorContract):
         self.foreign.add(collection.name)
         vector = collection.vectors[0]
         ids = {"int": "bigint", "uuid": "uuid"}.get(collection.id_kind, "text")
-        with _connection(place) as connection:
+        with connect(place) as connection:
             connection.execute(
                 f"CREATE TABLE {collection.name} (id {ids} PRIMARY KEY, {vector.name} vector({vector.dim}),"
                 " document text, text text, number int8, even bool, price float8, tags text[])"
@@ -72,17 +76,8 @@ class TestPostgres(ConnectorContract):
 
     def native_get(self, place: Place, collection: Collection) -> list[Record]:
         vector = collection.vectors[0].name
-        with _connection(place) as connection:
+        with connect(place) as connection:
             rows = connection.execute(
                 f"SELECT id::text, {vector}::real[], metadata, document FROM {collection.name}"
             ).fetchall()
         return [Record(i, {vector: np.array(v, np.float32)}, m or {}, d) for i, v, m, d in rows]
-
-
-def _connection(place: Place) -> Any:
-    import psycopg
-
-    password = place.password.reveal() if place.password else None
-    return psycopg.connect(
-        host=place.host, port=place.port, user=place.user, dbname=place.path, password=password, autocommit=True
-    )

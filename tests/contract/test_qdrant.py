@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from vecport.model.collection import Collection
 from vecport.testing.contract import Bench, ConnectorContract, Record, engine_missing
 from vecport.testing.engines import EngineError, QdrantEngine
 from vecport.testing.hands import Hands
-from vecport.testing.hands.qdrant import QdrantHands
+from vecport.testing.hands.qdrant import Client, QdrantHands, point_id
 
 
 class TestQdrantServer(ConnectorContract):
@@ -51,18 +50,18 @@ class TestQdrantServer(ConnectorContract):
 
         field, distances = collection.vectors[0], {"cosine": "Cosine", "dot": "Dot", "l2": "Euclid", "l1": "Manhattan"}
         params = models.VectorParams(size=field.dim, distance=models.Distance(distances[field.metric]))
-        with _Client(place) as client:
+        with Client(place) as client:
             client.create_collection(collection.name, vectors_config=params)
             points = [
                 models.PointStruct(
-                    id=_native_id(r.id), vector=np.asarray(r.vectors[field.name]).tolist(), payload=dict(r.metadata)
+                    id=point_id(r.id), vector=np.asarray(r.vectors[field.name]).tolist(), payload=dict(r.metadata)
                 )
                 for r in records
             ]
             client.upsert(collection.name, points, wait=True)
 
     def native_get(self, place: Place, collection: Collection) -> list[Record]:
-        with _Client(place) as client:
+        with Client(place) as client:
             points, end = client.scroll(collection.name, limit=1000, with_payload=True, with_vectors=True)
         assert end is None
         name = collection.vectors[0].name
@@ -73,30 +72,3 @@ class TestQdrantFolder(TestQdrantServer):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         return parse(f"qdrant:{tmp_path / 'folder'}")
-
-
-class _Client:
-    """The official client on a place, closed behind the block, so that a folder is free again."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    def __enter__(self) -> Any:
-        from qdrant_client import QdrantClient
-
-        place = self._place
-        if place.local:
-            self._client = QdrantClient(path=place.path)
-        else:
-            port = place.port or 6333
-            self._client = QdrantClient(
-                place.host, port=port, grpc_port=port + 1, prefer_grpc=True, check_compatibility=False
-            )
-        return self._client
-
-    def __exit__(self, *exc: object) -> None:
-        self._client.close()
-
-
-def _native_id(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text

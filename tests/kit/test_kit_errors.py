@@ -36,7 +36,8 @@ def answered(status: int, **headers: str) -> Exception:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(401, AuthenticationFailed), (403, AuthenticationFailed), (404, NotFound), (413, TooLarge), (429, Throttled),
-     (500, Unavailable), (503, Unavailable), (507, OutOfResources), (418, VecportError)],
+     (500, Unavailable), (503, Unavailable), (507, OutOfResources),
+     (418, NotRepresentable), (302, NotFound), (511, Unavailable)],
 )  # fmt: skip
 def test_a_status_of_http_is_a_typed_error_however_the_client_wraps_it(status: int, kind: type[VecportError]) -> None:
     wrapped = RuntimeError("wrapped, and says nothing")
@@ -49,7 +50,7 @@ def test_a_status_of_http_is_a_typed_error_however_the_client_wraps_it(status: i
 
 
 def test_the_seconds_that_a_server_asks_for_are_carried() -> None:
-    for header, expected in (("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)):
+    for header, expected in (("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)):
         with pytest.raises(Throttled) as caught, translated("db://here"):
             raise answered(429, **{"retry-after": header})
         assert caught.value.retry_after_s == expected

@@ -143,6 +143,8 @@ class Ranged(KeyRanges[int, Rows[int]]):
     def __init__(self, keys: Sequence[int], *, says_next: bool = True) -> None:
         self.there, self.says_next = sorted(keys), says_next
         self.unreadable: set[int] = set()
+        self.broken: set[int] = set()
+        self.asked: list[int] = []
         self.broken_next: int | None = None
         self.cancelled = 0
 
@@ -155,10 +157,13 @@ class Ranged(KeyRanges[int, Rows[int]]):
     def _schema(self) -> Collection:
         return INTS
 
-    def _ask(self, partition: Json, start: int | None, rows: int, *, keys_only: bool) -> Pending[Rows[int]]:
+    def _ask(self, partition: Json, start: int | None, rows: int, *, keys_only: bool) -> Pending[Rows[int] | None]:
         at = bisect.bisect_left(self.there, -1 if start is None else start)
         found, rest = self.there[at : at + rows], self.there[at + rows :]
         following = rest[0] if rest and self.says_next else None
+        self.asked.append(rows)
+        if self.broken & set(found) and not keys_only:
+            return Ready(None)
         return _Counted(
             self,
             Rows(
@@ -169,7 +174,9 @@ class Ranged(KeyRanges[int, Rows[int]]):
             ),
         )
 
-    def _get(self, keys: Sequence[int]) -> pa.RecordBatch:
+    def _get(self, keys: Sequence[int]) -> pa.RecordBatch | None:
+        if self.broken & set(keys):
+            return None
         return make_page(INTS, ids=[str(key) for key in keys if key in self.there])
 
     def _page(self, rows: Rows[int]) -> pa.RecordBatch:
@@ -211,6 +218,28 @@ def test_records_that_were_listed_and_not_read_are_named_even_when_nothing_follo
     pages = list(source.scan({}, None, 2))
     assert ids_of(pages) == ["0", "2", "3"]
     assert missing_of(pages) == ["1", "4", "5"]
+
+
+@pytest.mark.parametrize("says_next", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 8, 100])
+def test_a_record_that_spoils_a_page_is_found_by_halving_and_rejected(says_next: bool, rows: int) -> None:
+    source = Ranged(range(20), says_next=says_next)
+    source.broken, source.unreadable = {0, 7, 8, 19}, {9}
+    for target in (5, 100):
+        pages = [page for part in source.partitions(target, {}) for page in source.scan(part, None, rows)]
+        assert ids_of(pages) == [str(i) for i in range(20) if i not in {*source.broken, 9}]
+        assert missing_of(pages) == ["9"]
+        assert [r.id for page in pages for r in page.rejected] == ["0", "7", "8", "19"]
+        assert {r.reason for page in pages for r in page.rejected} == {source.lost_because}
+    source.asked, source.broken = [], {7}
+    source.there = list(range(1_000))
+    list(source.scan({}, None, 512))
+    # Each half about once, and the rest of it: not one request for each record.
+    assert len(source.asked) <= 2 * 9 + 4
+    source.there, source.broken = list(range(20)), {0, 7, 8, 19}
+    assert source.fetch([("", str(i)) for i in range(1, 7)]).num_rows == 6
+    with pytest.raises(IntegrityError, match="record '7'"):
+        source.fetch([("", "7"), ("", "1")])
 
 
 @pytest.mark.parametrize(

@@ -248,9 +248,11 @@ def test_a_tolerance_is_for_all_fields_or_for_one(tmp_path: Path, place: str) ->
         with pytest.raises(UsageError, match="no vector 'c'") as e:
             ask(tolerance={"c": 0.1})
         assert "'a', 'b'" in str(e.value)
-        for wrong in (-1.0, float("nan")):
-            with pytest.raises(UsageError, match="not a bound"):
+        for wrong in (-1.0, float("nan"), float("inf")):
+            with pytest.raises(UsageError, match=f"--tolerance {wrong:g}: .* no bound"):
                 ask(tolerance=wrong)
+            with pytest.raises(UsageError, match=f"--tolerance b={wrong:g}: .* no bound"):
+                ask(tolerance={"a": 0.1, "b": wrong})
 
 
 # ---- all kinds, in bounded memory

@@ -54,6 +54,14 @@ def test_the_tolerance_is_that_of_the_verification(places: tuple[str, str], tmp_
     assert result.verify.bound == "within 0.125"
 
 
+def test_a_tolerance_that_is_no_bound_is_refused_before_anything_is_read(
+    places: tuple[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no bound"):
+        copy(*places, dump=tmp_path / "dump", tolerance=-1.0)
+    assert not (tmp_path / "dump").exists()
+
+
 def test_conflicts_are_dealt_with_as_in_an_import(places: tuple[str, str], tmp_path: Path) -> None:
     source, target = places
     fill(target, [record("r1", -1, "eu")])

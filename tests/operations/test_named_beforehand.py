@@ -19,11 +19,16 @@ from vecport.operations.export import export
 from vecport.operations.import_ import import_
 from vecport.testing.records import Record
 
-WITH_LIMITS: dict[str, TargetCapabilities] = {
-    "collection": replace(MemoryTarget.capabilities, collection_names=Names("[a-c]+", says="a, b and c alone")),
-    "namespace": replace(MemoryTarget.capabilities, namespace_names=Names(max_bytes=2)),
-    "vector:bits": replace(MemoryTarget.capabilities, dim_multiple={"binary": 8}),
-    "vector": replace(MemoryTarget.capabilities, vectors_min=2),
+HELD = MemoryTarget.capabilities
+#: What a target does not take, the field of the ledger that says so, and the target's capabilities.
+WITH_LIMITS: dict[str, tuple[str, TargetCapabilities]] = {
+    "the grammar of collections": ("collection", replace(HELD, collection_names=Names("[a-c]+", says="a to c"))),
+    "the parts of a name": ("collection", replace(HELD, collection_names=Names("[dos]", parts=lambda n: n.split("c")))),
+    "long namespaces": ("namespace", replace(HELD, namespace_names=Names(max_bytes=2, default=""))),
+    "namespaces without a name": ("namespace", replace(HELD, namespace_names=Names())),
+    "the name of its default namespace": ("namespace", replace(HELD, namespace_names=Names(default="eu"))),
+    "bits by another multiple": ("vector:bits", replace(HELD, dim_multiple={"binary": 8})),
+    "one vector alone": ("vector", replace(HELD, vectors_min=2)),
 }
 MADE = Collection("docs", vectors=(VectorField("bits", "binary", "bit", 12, "hamming"),))
 
@@ -32,39 +37,46 @@ MADE = Collection("docs", vectors=(VectorField("bits", "binary", "bit", 12, "ham
 def dump(tmp_path: Path) -> Path:
     with rooms.room() as address:
         bits = np.array([1, 0] * 6, np.uint8)
-        records = [Record(f"r{ns}", {"bits": bits}, {}, None, ns) for ns in ("eu", "west")]
+        records = [Record(f"r{ns}", {"bits": bits}, {}, None, ns) for ns in ("eu", "west", "")]
         rooms.fill(address, records, MADE)
         export(address, tmp_path / "dump")
     return tmp_path / "dump"
 
 
-@pytest.mark.parametrize("field", WITH_LIMITS)
+@pytest.mark.parametrize("limit", WITH_LIMITS)
 def test_a_limit_is_a_line_of_the_ledger_and_nothing_is_written(
-    dump: Path, field: str, monkeypatch: pytest.MonkeyPatch
+    dump: Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MemoryTarget, "capabilities", WITH_LIMITS[field])
+    field, caps = WITH_LIMITS[limit]
+    monkeypatch.setattr(MemoryTarget, "capabilities", caps)
     with rooms.room() as address:
         dry = import_(dump, f"{address}#docs", dry_run=True)
         assert [e["field"] for e in dry.ledger if e["status"] == "rejected"] == [field]
         assert dry.exit_code == NotRepresentable.exit_code
         with pytest.raises(NotRepresentable):
             import_(dump, f"{address}#docs")
-        plan = TargetPlan(replace(MADE, name="docs"), 2, namespaces=("", "eu", "west"))
+        plan = TargetPlan(replace(MADE, name="docs"), 3, namespaces=("", "eu", "west"))
         with pytest.raises(NotRepresentable):
-            check_plan(plan, WITH_LIMITS[field], "Example")
+            check_plan(plan, caps, "Example")
         monkeypatch.undo()
-        assert import_(dump, f"{address}#docs").written_rows == 2
+        assert import_(dump, f"{address}#docs").written_rows == 3
         check_plan(plan, MemoryTarget.capabilities, "Example")
 
 
-@pytest.mark.parametrize("name", ["ab", "a..b", "1.2.3.4", "-docs", "d" * 513])
-def test_a_collection_name_that_chroma_refuses(tmp_path: Path, name: str) -> None:
+REFUSED = {
+    "chroma": ("ab", "a..b", "1.2.3.4", "-docs", "d" * 513),
+    "qdrant": ("a/b", "..", "a:b", "a*", "d" * 256, "é" * 128),
+}
+
+
+@pytest.mark.parametrize(("database", "name"), [(d, name) for d, names in REFUSED.items() for name in names])
+def test_a_collection_name_that_a_database_refuses(tmp_path: Path, database: str, name: str) -> None:
     with rooms.room() as address:
         rooms.fill(address, [rooms.record("a")])
         export(address, tmp_path / "dump")
-    place = f"chroma:{tmp_path / 'chroma'}"
+    place = f"{database}:{tmp_path / 'there'}"
     ledger = import_(tmp_path / "dump", place, collection=name, dry_run=True).ledger
     assert [e["field"] for e in ledger if e["status"] == "rejected"] == ["collection"]
     with pytest.raises(NotRepresentable, match="collection"):
         import_(tmp_path / "dump", place, collection=name)
-    assert not (tmp_path / "chroma").exists()
+    assert not (tmp_path / "there").exists()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vecport import stand_in
 from vecport.dump import open_dump
 from vecport.dump.journal import Journal
 from vecport.dump.store import LocalStore
@@ -133,6 +134,22 @@ def test_ids_that_were_hashed_live_beside_others(ids: list[str], engine: QdrantE
     found = {id_ for keys in open_dump(tmp_path / "out").keys(("id",)) for id_ in keys.column("id").to_pylist()}
     assert found == {*ids, UUID}
     assert any("1 records were added in the database by somebody else" in note for note in done.notes)
+
+
+def test_a_note_names_a_record_by_the_id_that_its_dump_gave_it(engine: QdrantEngine, tmp_path: Path) -> None:
+    from qdrant_client import QdrantClient
+
+    with room() as place:
+        fill(place, [record(f"text {i}", i) for i in range(3)], collection(metric="dot", nullable=False))
+        export(place, tmp_path / "dump")
+    import_(tmp_path / "dump", engine.address, collection="named", if_exists="replace")
+    client = QdrantClient(
+        "127.0.0.1", port=engine.port, grpc_port=engine.grpc_port, prefer_grpc=True, check_compatibility=False
+    )
+    client.delete_vectors("named", [""], [stand_in("text 1")])
+    client.close()
+    done = export(engine.address, tmp_path / "out", collection="named")
+    assert any("vector is gone from records, as 'text 1'" in note for note in done.notes), done.notes
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ SPEC = Path(__file__).parents[2] / "spec"
 CORPUS = SPEC / "corpus"
 EXPECTED: dict[str, Any] = json.loads((CORPUS / "expected.json").read_text())
 GOOD, BAD = sorted(EXPECTED["good"]), sorted(EXPECTED["bad"])
-RULES = {"manifest", "files", "shard-footer", "shard-sha256", "shard-schema", "records", "unique-keys"}
+RULES = {"manifest", "files", "shard-footer", "shard-sha256", "shard-schema", "records", "profile", "unique-keys"}
 
 
 def failed(folder: Path, level: str = "deep") -> tuple[set[str], str]:
@@ -146,7 +146,7 @@ def test_the_bad_dumps_break_every_rule() -> None:
 def test_quick_sees_what_a_footer_can_show() -> None:
     seen = {name for name in BAD if EXPECTED["bad"][name]["rules"] and failed(CORPUS / "bad" / name, "quick")[0]}
     beyond = {"shard-flipped-bit", "page-damaged", "key-twice", "key-twice-in-two-shards", "sum-other", "bounds-other"}
-    records = {name for name in BAD if EXPECTED["bad"][name]["rules"] in (["records"], ["unique-keys"])}
+    records = {name for name in BAD if EXPECTED["bad"][name]["rules"] in (["records"], ["profile"], ["unique-keys"])}
     assert set(BAD) - seen - {"manifest-missing"} == beyond | records
 
 

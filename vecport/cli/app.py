@@ -111,6 +111,11 @@ def _refuse_secrets(args: list[str]) -> None:
             "put the whole address into a variable and pass its name:"
             " read -rs DATABASE_URL; export DATABASE_URL; then use env:DATABASE_URL",
         )
+    if suspects := [a for a in args if "@" in a and not a.startswith("-")]:
+        from ..connectors import registry
+
+        for argument in suspects:
+            registry.check_shape(argument)
 
 
 def explained(e: click.ClickException, args: Sequence[str]) -> VecportError:

@@ -36,7 +36,7 @@ class Command(click.Command):
         write_exit_status(formatter)
 
 
-def command(name: str, *, works: bool = True) -> Callable[[Callable[..., int]], Command]:
+def command(name: str, *, works: bool = True, waits: bool = True) -> Callable[[Callable[..., int]], Command]:
     """Make a command of a function ``f(run, **options) -> exit code``.
 
     Options that were not given are left out of ``options``.
@@ -44,6 +44,7 @@ def command(name: str, *, works: bool = True) -> Callable[[Callable[..., int]], 
     Args:
         name: as typed.
         works: it may take long: it has ``--progress``.
+        waits: it waits for databases or object stores: it has ``--timeout``.
     """
 
     def decorate(function: Callable[..., int]) -> Command:
@@ -53,7 +54,8 @@ def command(name: str, *, works: bool = True) -> Callable[[Callable[..., int]], 
             run = Run(ctx.find_root().obj or [], as_json=as_json, quiet=quiet, debug=debug, progress=progress)
             return function(run, **{k: v for k, v in given.items() if v is not None and v != ()})
 
-        shared = options.stack(options.common, options.progress) if works else options.common
+        shared = options.stack(*([options.timeout] if waits else []), options.common,
+                               *([options.progress] if works else []))  # fmt: skip
         return click.command(name, cls=Command, context_settings=CONTEXT)(_behind(call, shared))
 
     return decorate

@@ -14,7 +14,7 @@ from rich.text import Text
 from .listeners import OPENING, Quiet, describe
 from .meter import RECORDS, Meter, Reading
 from .sheet import BAD, GOOD, MARK, QUIET, console
-from .text import Redactor, records, safe, show_rate, show_time
+from .text import Redactor, records, show_rate, show_time
 
 _DRAWINGS_PER_SECOND = 8
 
@@ -61,13 +61,13 @@ class Drawing(Quiet):
         if finished and reading.phase:
             self._ended(reading)
         elif not finished:
-            self._console.print(Text.assemble(("✗ ", BAD), safe(describe(reading))), soft_wrap=True)
+            self._console.print(Text.assemble(("✗ ", BAD), self._line(describe(reading))), soft_wrap=True)
 
     def _ended(self, reading: Reading) -> None:
         counted = reading.unit == RECORDS
         what = f": {records(reading.rows)}" if reading.rows and counted else ""
         rate = show_rate(reading.new_rows, reading.phase_seconds) if counted else ""
-        line = Text.assemble(("✓ ", GOOD), f"{safe(reading.phase)}{what} in {show_time(reading.phase_seconds)}")
+        line = Text.assemble(("✓ ", GOOD), f"{self._line(reading.phase)}{what} in {show_time(reading.phase_seconds)}")
         if rate:
             line.append(f" ({rate})", style=QUIET)
         self._console.print(line, soft_wrap=True)
@@ -75,14 +75,14 @@ class Drawing(Quiet):
     def _draw(self) -> RenderableType:
         reading = self._meter.read()
         row = Table.grid(padding=(0, 1))
-        cells: list[RenderableType] = [self._spinner, Text(safe(reading.phase or OPENING))]
+        cells: list[RenderableType] = [self._spinner, Text(self._line(reading.phase or OPENING))]
         if reading.total:
             cells.append(ProgressBar(total=reading.total, completed=min(reading.rows, reading.total), width=24))
-        cells.append(Text(safe(figures(reading)), no_wrap=True, overflow="ellipsis"))
+        cells.append(Text(self._line(figures(reading)), no_wrap=True, overflow="ellipsis"))
         row.add_row(*cells)
         lines: list[RenderableType] = [row]
         if reading.durable:
-            lines.append(Text(f"  safe: {safe(reading.durable)}", style=QUIET, no_wrap=True, overflow="ellipsis"))
+            lines.append(Text(f"  safe: {self._line(reading.durable)}", style=QUIET, no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
 

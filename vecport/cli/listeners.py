@@ -203,10 +203,12 @@ class JsonLines(Quiet):
                         durable=r.durable or None, unit=r.unit, step=r.step or None)  # fmt: skip
 
     def _event(self, kind: str, **values: object) -> None:
-        line = json.dumps({"schema": "vecport.progress/1", "event": kind, **values})
+        # Before it is JSON: what is masked behind that may take a quote or a backslash with it.
+        told = {name: self._redact(value) if isinstance(value, str) else value for name, value in values.items()}
+        line = json.dumps({"schema": "vecport.progress/1", "event": kind, **told})
         with self._lock:
             try:
-                write(self._stream, self._redact(line) + "\n")
+                write(self._stream, line + "\n")
             except OSError:
                 return
 

@@ -9,9 +9,9 @@ from .sheet import is_terminal
 from .text import Redactor
 
 
-def listener(mode: str, stream: IO[str], *, quiet: bool) -> Listener:
+def listener(mode: str, stream: IO[str], *, quiet: bool, redact: Redactor | None = None) -> Listener:
     """The listener for ``--progress`` and ``--quiet``; ``auto`` draws on a terminal and is plain elsewhere."""
-    redact = Redactor()
+    redact = redact or Redactor()
     if quiet:
         return Quiet(stream, redact, notes=False)
     if mode == "none":

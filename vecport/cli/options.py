@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from .. import idle
 from .text import looks_secret, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,9 +83,15 @@ class Tolerance(click.ParamType[tuple[str | None, float]]):
             return value
         field, sign, text = value.rpartition("=")
         try:
-            return (field if sign else None), float(text)
+            number = float(text)
         except ValueError:
-            self.fail("a number, as 1e-6, or a vector's name and a number, as title=1e-6", param, ctx)
+            number = None
+        if number is None or (sign and not field):
+            self.fail(
+                f"{value!r} is not of the form [FIELD=]X: a number, as 1e-6, or a vector's name and a number, as"
+                " title=1e-6", param, ctx,
+            )  # fmt: skip
+        return (field if sign else None), number
 
 
 def _as_tolerance(
@@ -217,6 +224,18 @@ compare_level = click.option(
     "--level", type=click.Choice(LEVELS),
     help="quick: counts and files; full: every record, by the hashes that dumps recorded; deep: by hashes of their"
     " data.  [default: full]",
+)  # fmt: skip
+
+
+def _keep_timeout(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """For the time of the command; what it starts reads the same variable."""
+    if value is not None:
+        ctx.with_resource(idle.timeout(value))
+
+
+timeout = click.option(
+    "--timeout", type=float, metavar="SECONDS", expose_value=False, callback=_keep_timeout,
+    help="Give a connection up on which nothing has moved for so long, and a lock; 60, or VECPORT_TIMEOUT.",
 )  # fmt: skip
 common = stack(
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),

@@ -10,13 +10,14 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from ..errors import Interrupted, OutOfResources, VecportError
+from ..errors import Interrupted, VecportError
 from .text import Redactor, safe, safe_lines, shell_command
 
 _PARTS = ("why", "safe", "next")
+_LONGEST_PART = 4_000
 
 
 def to_json(value: Any) -> Any:
@@ -37,6 +38,23 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """A result without secrets; the same object where none is in it."""
+    if isinstance(value, str):
+        return redact(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made = [f.name for f in dataclasses.fields(value) if f.init]
+        was = {name: getattr(value, name) for name in made}
+        new = {name: redacted(item, redact) for name, item in was.items()}
+        return value if all(new[name] is was[name] or new[name] == was[name] for name in made) else (
+            dataclasses.replace(value, **new))  # fmt: skip
+    if isinstance(value, Mapping):
+        return {redacted(k, redact): redacted(v, redact) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(redacted(item, redact) for item in value)
+    return value
 
 
 def document(schema: str, value: Any) -> str:
@@ -75,32 +93,33 @@ def is_broken_pipe(e: BaseException) -> bool:
 
 
 def known(e: BaseException, arguments: list[str]) -> VecportError:
-    """The error to report: after a signal with the command that resumes; a full disk or memory is exit code 16."""
+    """The error to report: after a signal with the command that resumes; what the system says with its exit code."""
     if isinstance(e, KeyboardInterrupt):
         e = Interrupted("interrupted", safe="everything that was finished is kept",
                         signal_number=getattr(e, "signal_number", 2))  # fmt: skip
     if isinstance(e, Interrupted):
         e.next = shell_command(arguments)
         return e
-    if isinstance(e, VecportError):
-        return e
-    if isinstance(e, MemoryError):
-        return OutOfResources("memory is exhausted", safe="everything that was finished is kept",
-                              next="run the same command again with a smaller --memory")  # fmt: skip
-    if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" ({e.filename})" if e.filename else ""
-        return OutOfResources(f"no space is left{where}", safe="everything that was finished is kept",
-                              next="make room and run the same command again")  # fmt: skip
-    detail = next(iter(str(e).splitlines()), "")
+    from ..operations.foreign import first_line, typed
+
+    found = typed(e)
+    if found is not None:
+        return found
+    detail = first_line(e)
     return VecportError(f"unexpected {type(e).__name__}" + (f": {detail}" if detail else ""),
                         next="run again with --debug for the traceback")  # fmt: skip
 
 
+def bounded(text: str) -> str:
+    """A part of a message, which may hold words of somebody else's without end."""
+    return text if len(text) <= _LONGEST_PART else text[: _LONGEST_PART - 1] + "…"
+
+
 def error_text(e: VecportError, redact: Redactor, *, coloured: bool = False) -> str:
     """The four parts of an error, one below the other; lines of data stay behind their label."""
-    lines = [*_labelled("error", e.what or e.code, redact, "\x1b[1;31m" if coloured else "")]
+    lines = [*_labelled("error", bounded(e.what or e.code), redact, "\x1b[1;31m" if coloured else "")]
     for name in _PARTS:
-        if text := getattr(e, name):
+        if text := bounded(getattr(e, name)):
             label = "resume" if name == "next" and isinstance(e, Interrupted) else name
             lines += _labelled(f"  {label}", text, redact, "\x1b[36m" if coloured else "")
     return "".join(f"{line}\n" for line in lines)
@@ -116,8 +135,8 @@ def _labelled(label: str, text: str, redact: Redactor, colour: str) -> list[str]
 def error_document(e: VecportError, redact: Redactor, trace: list[str] | None = None) -> str:
     """The same as one JSON object."""
     value: dict[str, Any] = {
-        "code": e.code, "exit_code": e.exit_code, "what": redact(e.what), "why": redact(e.why),
-        "safe": redact(e.safe), "next": redact(e.next), "retryable": e.retryable,
+        "code": e.code, "exit_code": e.exit_code, "what": redact(bounded(e.what)), "why": redact(bounded(e.why)),
+        "safe": redact(bounded(e.safe)), "next": redact(bounded(e.next)), "retryable": e.retryable,
     }  # fmt: skip
     if trace is not None:
         value["traceback"] = trace

@@ -25,6 +25,7 @@ class Run:
         arguments: of the command line, without the program's name.
         as_json, quiet, debug, progress: the options that every command has.
         stop: set by the first Ctrl-C or SIGTERM.
+        redact: takes secrets out of whatever is written.
         data_on_stdout: the operation itself writes records there, so that a summary goes to standard error.
     """
 
@@ -35,6 +36,7 @@ class Run:
         self.arguments, self.as_json, self.quiet, self.debug, self.progress = arguments, as_json, quiet, debug, progress
         self.stop = Stop()
         self.data_on_stdout = False
+        self.redact = Redactor(arguments=arguments)
         self._heard: list[str] = []
 
     @contextlib.contextmanager
@@ -42,8 +44,8 @@ class Run:
         """Listen and take signals while an operation runs."""
         from .listening import listener
 
-        heard = listener(self.progress, sys.stderr, quiet=self.quiet)
-        again = safe(Redactor(arguments=self.arguments)(shell_command(self.arguments)))
+        heard = listener(self.progress, sys.stderr, quiet=self.quiet, redact=self.redact)
+        again = safe(self.redact(shell_command(self.arguments)))
 
         def announce(number: int) -> None:
             heard.say("stopping at the next safe point; once more ends at once")
@@ -75,6 +77,7 @@ class Run:
             is_summary: ``--quiet`` leaves it out; False for commands whose output is what was asked for.
         """
         stream = sys.stderr if self.data_on_stdout else sys.stdout
+        result = plain.redacted(result, self.redact)
         with self._reader_may_leave(stream):
             if self.as_json:
                 plain.write(stream, plain.document(command, result))
@@ -87,11 +90,11 @@ class Run:
         """Notes of the result, and of results within it, that no listener has shown."""
         if self.quiet:
             return
-        redact = Redactor(arguments=self.arguments)
+        heard = {self.redact(text) for text in self._heard}
         for text in dict.fromkeys(notes_of(result)):
-            if text not in self._heard:
+            if text not in heard:
                 with self._reader_may_leave(sys.stderr):
-                    plain.write(sys.stderr, f"note: {safe(redact(text))}\n")
+                    plain.write(sys.stderr, f"note: {safe(text)}\n")
 
     @contextlib.contextmanager
     def _reader_may_leave(self, stream: Any) -> Iterator[None]:

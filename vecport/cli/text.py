@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-_SECRET_WORD = r"(?:api[-_]?key|[-_]key|password|passwd|secret|credentials?|token)"
-_SECRET_NAME = re.compile(rf"{_SECRET_WORD}(?:$|[-_](?!file|path))", re.IGNORECASE)
-#: user and password of a URL; what looks like a port is none, and a password may hold ``/`` or ``@``.
-_URL_PASSWORD = re.compile(r"(?<=://)([^/?#\s@:\[]*):(?!\d*(?:[/?#]|$))((?:[^/?#\s]+|\S+))@")
-_ASSIGNED = re.compile(rf"([\w\-]*{_SECRET_WORD})=([^\s&,;'\"]+)", re.IGNORECASE)
-_SHORTEST_SECRET = 6
+from ..connectors.redaction import URL_PASSWORD, Redactor, looks_secret
+
+__all__ = ["Redactor", "holds_secret", "looks_secret", "parse_size", "records", "safe", "safe_lines", "shell_command",
+           "show_rate", "show_size", "show_time"]  # fmt: skip
+
+#: libpq's keywords, as ``host=db password=...``: a place and a password, apart by blanks.
+_KEYWORD_PLACE = re.compile(r"(?:^|\s)(?:host|hostaddr|user|dbname|port|service)=", re.IGNORECASE)
+_KEYWORD_PASSWORD = re.compile(r"(?:^|\s)(?:ssl)?password=", re.IGNORECASE)
+#: A password that begins with digits and holds ``/``, ``?`` or ``#``: what is before that looks like a port.
+_AFTER_PORT = re.compile(r"://[^/?#\s@:\[]+:\d*(?:/[^#]*@|[?#].*@.*[/:])")
+#: Names of buckets hold no ``@``, so a key stands before it.
+_BUCKET_USER = re.compile(r"(?:s3a?|gs|gcs|oss|cos)://[^/?#]*@", re.IGNORECASE)
 _UNITS = {
     "": 1, "b": 1,
     "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
@@ -53,50 +58,17 @@ def safe_lines(text: object) -> list[str]:
     return [safe(line) for line in str(text).split("\n")]
 
 
-class Redactor:
-    """Takes secrets out of what is about to be printed: the last line of defence behind ``Secret``.
-
-    It knows the values that stand in the environment under a secret's name, and it recognises passwords in URLs and
-    ``api_key=...`` wherever they come from.
-    """
-
-    def __init__(self, environment: Mapping[str, str] | None = None, arguments: Iterable[str] = ()) -> None:
-        known: set[str] = set()
-        for name, value in (os.environ if environment is None else environment).items():
-            if looks_secret(name):
-                known.add(value)
-            known.update(password for _, password in _URL_PASSWORD.findall(value))
-        before = ""
-        for argument in arguments:
-            known.update(password for _, password in _URL_PASSWORD.findall(argument))
-            known.update(value for _, value in _ASSIGNED.findall(argument))
-            if before.startswith("-") and looks_secret(before):
-                known.add(argument)
-            before = argument
-        self._known = sorted(filter(_worth_hiding, known), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._known:
-            text = text.replace(secret, "****")
-        return _ASSIGNED.sub(r"\1=****", _URL_PASSWORD.sub(r"\1:****@", text))
-
-
-def _worth_hiding(value: str) -> bool:
-    """Ordinary words stay: a password that is one, as ``postgres``, would take that word out of every message."""
-    return len(value) >= _SHORTEST_SECRET and not (value.isalpha() and value.islower() and len(value) < 16)
-
-
 def holds_secret(argument: str) -> bool:
-    """Whether a command-line argument carries a password: ``scheme://user:password@...`` or ``?api_key=...``."""
-    if _URL_PASSWORD.search(argument):
+    """Whether a command-line argument carries a password.
+
+    ``scheme://user:password@...``, ``?api_key=...`` and ``host=... password=...`` do.
+    """
+    if URL_PASSWORD.search(argument) or _AFTER_PORT.search(argument) or _BUCKET_USER.match(argument):
+        return True
+    if _KEYWORD_PLACE.search(argument) and _KEYWORD_PASSWORD.search(argument):
         return True
     _, mark, query = argument.partition("?")
-    return bool(mark) and any(_SECRET_NAME.search(part.partition("=")[0]) for part in query.split("&") if "=" in part)
-
-
-def looks_secret(name: str) -> bool:
-    """Whether an option's name is that of a secret: ``--api-key``, ``--password``."""
-    return bool(_SECRET_NAME.search(name.lstrip("-")))
+    return bool(mark) and any(looks_secret(part.partition("=")[0]) for part in query.split("&") if "=" in part)
 
 
 def shell_command(arguments: Iterable[str]) -> str:

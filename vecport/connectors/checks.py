@@ -48,8 +48,8 @@ def check_plan(plan: TargetPlan, caps: TargetCapabilities, title: str) -> None:
     if problem := caps.collection_names.problem(collection.name):
         raise _refused(f"a collection {collection.name!r}", title, problem)
     for namespace in plan.namespaces:
-        if namespace and (problem := caps.namespace_names.problem(namespace)):
-            raise _refused(f"a namespace {namespace!r}", title, problem)
+        if problem := caps.namespace_names.problem(namespace):
+            raise _refused(f"a namespace {namespace!r}" if namespace else "the default namespace", title, problem)
     for v in collection.vectors:
         _check_vector(v, caps, title)
 

@@ -12,23 +12,27 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from ..errors import NotRepresentable, Throttled, TooLarge, Unavailable
+from ..errors import NotRepresentable, TooLarge, Unavailable, Unreachable
 from . import guest as guests
 from .contract import Json, Mark, Page, Source, Target, TargetPlan
 from .guest import UNBOUNDED, Clock, Guest, Pace, Patience
+from .kit import waiting
+from .kit.blame import first_refused
 from .kit.checks import check_records
+from .report import UNHEARD
 
 T = TypeVar("T")
 
 
 #: What is retried, and counted as one request where it is ``True``.
 _READING: Mapping[str, bool] = {
-    "describe": False, "permissions": False, "alive": False, "attach": False, "namespaces": False, "uncounted": False,
-    "fetch": True, "count": True, "effects": False, "apply": False, "undo": False,
+    "describe": False, "permissions": False, "snapshot": False, "alive": False, "attach": False, "namespaces": False,
+    "uncounted": False, "fetch": True, "count": True, "effects": False, "apply": False, "undo": False,
 }  # fmt: skip
 _WRITING: Mapping[str, bool] = {
-    "describe": False, "permissions": False, "attach": True, "count": True, "acknowledged": True, "finish": True,
-    "link": True, "delete": True, "search": True, "effects": False, "apply": False, "undo": False,
+    "describe": False, "permissions": False, "prepare": False, "attach": True, "count": True, "acknowledged": True,
+    "finish": True, "link": True, "delete": True, "search": True, "effects": False, "apply": False, "undo": False,
+    "begun": False, "holds": True, "forget": False,
 }  # fmt: skip
 #: What a run asks before anything else: a place that was mistyped or is down says so at once.
 _FIRST = frozenset(("describe", "permissions"))
@@ -58,15 +62,16 @@ def decorated_source(
 ) -> Source:
     """Keep a guest's bounds and retry idempotent reads; a scan goes on behind the last page it gave.
 
-    ``snapshot`` is not retried: a lost snapshot is a fact that the pipeline must see. A scan of a source whose pages
-    carry no cursor is not retried either. ``partitions`` and ``keys`` that broke off after they gave something raise
-    ``BeginAgain``: what is listed may have moved meanwhile, so that nobody can go on in the middle.
+    A snapshot that was lost (``SnapshotGone``) is not asked for again: it is a fact that the pipeline must see. A scan
+    of a source whose pages carry no cursor is retried before its first page alone. ``partitions`` and ``keys`` that
+    broke off after they gave something raise ``BeginAgain``: what is listed may have moved meanwhile, so that nobody
+    can go on in the middle.
 
     Args:
         source: a session.
         guest: bounds on requests and bytes of this session.
         clock: None for the real one.
-        reached: the database has answered this run already; otherwise no answer to a first ``describe`` is final.
+        reached: the database has answered this run already; else a first ``describe`` that reaches nobody is final.
     """
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
@@ -106,15 +111,31 @@ def decorated_source(
     return source
 
 
-def patiently(work: Callable[[], T], check: Callable[[], None] | None = None) -> T:
-    """Open a session, or anything else that needs an answer, until there is one or the budget is used up.
+def patiently(
+    work: Callable[[], T], check: Callable[[], None] | None = None, *, reached: bool = True, apart: bool = False
+) -> T:
+    """Open a session, list a place, or anything else that needs an answer, until there is one or the budget is used up.
 
     Args:
         work: may be done again.
         check: is called while it waits, and may raise.
+        reached: the database has answered this run already; otherwise to reach nobody is final.
+        apart: do the work in a thread of its own, so that a stop is heard while it blocks; for work that only reads.
     """
     clock = guests.interruptible(check)
-    return Patience(Pace(UNBOUNDED, clock), clock).call(work)
+
+    def once() -> T:
+        try:
+            return waiting.apart(work, check or UNHEARD.check) if apart else work()
+        except Unreachable as e:
+            if not reached:
+                raise _Final(e) from e
+            raise
+
+    try:
+        return Patience(Pace(UNBOUNDED, clock), clock).call(once)
+    except _Final as final:
+        raise final.error from final.error.__cause__
 
 
 def _listed(listing: Callable[[], Iterator[T]], patience: Patience) -> Iterator[T]:
@@ -164,8 +185,8 @@ def _decorate(
                 pace.ask()
             try:
                 return call(*args, **kwargs)
-            except Unavailable as e:
-                if name in _FIRST and not contact.reached and not isinstance(e, Throttled):
+            except Unreachable as e:
+                if name in _FIRST and not contact.reached:
                     raise _Final(e) from e
                 raise
 
@@ -192,12 +213,18 @@ class _Final(Exception):
 def checked_target(target: Target, title: str) -> Target:
     """Refuse row groups with what the target does not claim to hold, before it sees them, by ``kit.checks``.
 
+    It is the one place where they are checked: no connector does it again.
+
     Args:
         target: a session.
         title: the database's name, for messages.
     """
-    attach, write = target.attach, target.write
+    prepare, attach, write = target.prepare, target.attach, target.write
     plans: list[TargetPlan] = []
+
+    def prepare_and_remember(plan: TargetPlan) -> None:
+        prepare(plan)
+        plans[:] = [plan]
 
     def attach_and_remember(plan: TargetPlan) -> None:
         attach(plan)
@@ -209,6 +236,7 @@ def checked_target(target: Target, title: str) -> Target:
             check_records(batch, plans[0], target.capabilities, title, where)
         write(batch, mark)
 
+    target.prepare = prepare_and_remember  # type: ignore[method-assign]
     target.attach = attach_and_remember  # type: ignore[method-assign]
     target.write = write_checked  # type: ignore[method-assign]
     return target
@@ -220,15 +248,15 @@ def decorated_target(
 ) -> Target:  # fmt: skip
     """Keep a guest's bounds, retry writes, which are idempotent by contract, and cut them where they are too large.
 
-    What the target does not claim to hold is refused before it sees it. ``prepare`` is not retried: it may remove what
-    is there, and whoever runs the command again sees why.
+    What the target does not claim to hold is refused before it sees it. ``prepare`` is retried too: it is safe to
+    repeat, and what it removed is not removed twice.
 
     Args:
         target: a session.
         guest: bounds on requests and bytes of this session.
         clock: None for the real one.
         title: the database's name, for messages.
-        reached: the database has answered this run already; otherwise no answer to a first ``describe`` is final.
+        reached: the database has answered this run already; else a first ``describe`` that reaches nobody is final.
     """
     clock = clock or guests.CLOCK
     pace = Pace(guest, clock)
@@ -291,20 +319,19 @@ class _Writer:
         return True
 
     def _blamed(self, error: NotRepresentable, piece: pa.RecordBatch, mark: Mark) -> NotRepresentable:
-        """The error of the first record that the target refuses by itself; its halves before that are written."""
-        alone: NotRepresentable | None = error if piece.num_rows == 1 else None
-        while alone is None:
-            half = piece.slice(0, min((piece.num_rows + 1) // 2, self._most))
+        """The error of the first record that the target refuses by itself; what goes in before it is written."""
+
+        def refused(part: pa.RecordBatch) -> NotRepresentable | None:
             try:
-                self._once(half, mark)
+                for start in range(0, part.num_rows, self._most):
+                    self._once(part.slice(start, self._most), mark)
             except NotRepresentable as e:
-                piece, alone = half, e if half.num_rows == 1 else None
-                continue
-            if half.num_rows == piece.num_rows:
-                # Only beside others is it refused: the first error says all that is known.
-                return error
-            piece = piece.slice(half.num_rows)
-        return _named(alone, piece)
+                return e
+            return None
+
+        found = (piece, error) if piece.num_rows == 1 else first_refused(piece, refused)
+        # Where it is refused only beside others, the first error says all that is known.
+        return error if found is None else _named(found[1], found[0])
 
     def _once(self, piece: pa.RecordBatch, mark: Mark) -> None:
         requests = max(1, -(-piece.num_rows // self._most))

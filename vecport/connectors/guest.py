@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .. import idle
 from ..errors import Throttled, Unavailable, UsageError
 
 T = TypeVar("T")
 
-#: How long a database may go without an answer before the run ends, and how long it may ask for patience.
+#: How long a database may go without an answer before the run ends, and how long it may ask for patience, with the
+#: default idle time-out; another one changes both in proportion.
 BUDGET_S = 120.0
 THROTTLED_BUDGET_S = 900.0
 _FIRST_PAUSE_S = 0.1
@@ -36,7 +38,7 @@ class Clock:
 
 #: What sessions keep time by.
 CLOCK = Clock()
-_STEP_S = 0.5
+_STEP_S = 0.2
 
 
 def interruptible(check: Callable[[], None] | None) -> Clock:
@@ -215,7 +217,7 @@ class Patience:
         longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**self._failures)
         pause = max(random.uniform(longest / 2, longest), error.retry_after_s or 0.0)
         self._failures += 1
-        budget = THROTTLED_BUDGET_S if throttled else BUDGET_S
+        budget = (THROTTLED_BUDGET_S if throttled else BUDGET_S) * idle.timeout_s() / idle.DEFAULT_S
         if not error.retryable or now - self._since + pause > budget:
             self._since, self._failures = None, 0
             raise error

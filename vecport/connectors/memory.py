@@ -25,10 +25,9 @@ from ..errors import NotFound, NotRepresentable, SnapshotGone, UsageError
 from ..model import canonical, ids
 from ..model.batch import KEY_COLUMNS, dense_matrix, join_pages
 from ..model.capabilities import COUNTS, SourceCapabilities, TargetCapabilities
-from ..model.collection import ID_KINDS, METRICS, Collection, VectorField, renamed
-from ..model.compare import Judge
+from ..model.collection import ID_KINDS, Collection, VectorField, renamed
 from .address import Place
-from .checks import check_batch, check_plan
+from .checks import check_plan
 from .contract import (
     CollectionSummary,
     Connector,
@@ -46,16 +45,14 @@ from .contract import (
 )
 from .faulty import Faults, faulty_source, faulty_target
 from .kit import places
-from .kit.inserts import conflict
+from .kit.inserts import conflict, sameness
 from .kit.lifecycle import settle
 from .kit.settings import parse as parse_settings
+from .kit.unlimited import UNLIMITED
 from .sleeping import S, sleeping
 
 Key = tuple[str, str]
 SortKey = tuple[str, tuple[int, int, str]]
-
-EVERY_DTYPE = frozenset({"float64", "float32", "float16", "bfloat16", "int8", "uint8"})
-_ANY_INT = 1 << 4096
 
 
 @dataclass(slots=True)
@@ -285,23 +282,9 @@ def _key(data: Json | None) -> Key | None:
 class MemoryTarget(Target):
     """Writes a collection; records are there when ``write`` returns."""
 
-    capabilities: TargetCapabilities = TargetCapabilities(
+    capabilities: TargetCapabilities = replace(
+        UNLIMITED,
         id_kinds=frozenset(ID_KINDS),
-        id_int_min=-_ANY_INT,
-        id_int_max=_ANY_INT,
-        vectors=256,
-        kinds={
-            "dense": EVERY_DTYPE,
-            "sparse": frozenset({"float32"}),
-            "multi": EVERY_DTYPE,
-            "binary": frozenset({"bit"}),
-        },
-        metrics=frozenset(METRICS),
-        metric_required=False,
-        null_vectors=True,
-        nonfinite_vectors=True,
-        native_document=True,
-        native_namespace=True,
         typed_fields=".*",
         concurrency="threads",
         on_conflict=frozenset({"replace", "skip", "fail"}),
@@ -345,7 +328,6 @@ class MemoryTarget(Target):
         room, store = _store(self._place, self._name)
         if self._plan is None:
             raise UsageError("write before attach")
-        check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
         keys = zip(_texts(batch, "namespace"), _texts(batch, "id"), strict=True)
         batch = _sorted_keys(batch)
         rows = {key: batch.slice(i, 1) for i, key in enumerate(keys)}
@@ -360,12 +342,15 @@ class MemoryTarget(Target):
             return rows
         new = {k: row for k, row in rows.items() if k not in store.rows}
         if self._plan.on_conflict == "fail":
-            made = self._plan.collection
-            judge = Judge(made, made, {})
-            other = [k for k, row in rows.items() if k not in new and judge.compare(row, store.rows[k]).changed[0]]
+            same = sameness(self._plan.collection, self.capabilities)
+            other = [k for k, row in rows.items() if k not in new and not same(row, store.rows[k])[0]]
             if other:
                 raise conflict(other[0][1], self._name, "nothing of its batch was written")
         return new
+
+    def holds(self, keys: Sequence[Key]) -> list[bool]:
+        _, store = _store(self._place, self._name)
+        return [key in store.rows for key in keys]
 
     def delete(self, keys: Sequence[Key]) -> None:
         room, store = _store(self._place, self._name)
@@ -459,7 +444,9 @@ class MemoryConnector(Connector):
             Option("sleeps", "A file that says whether collections are awake; else they are woken, for tests."),
             Option("links", "A metadata key that refers to another record by its id."),
         ),
+        takes_host=False,
         where='a JSON object: records whose metadata has these values, as {"color": "red"}',
+        hidden=True,
     )
     source: ClassVar[type[Source] | None] = MemorySource
     target: ClassVar[type[Target] | None] = MemoryTarget

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from ..errors import MissingExtra, NotFound, UsageError
 from . import address as addresses
 from .address import Place
 from .contract import Connector, ConnectorInfo, Option
-from .secrets import Secret
+from .secrets import Secret, cleaned
 
 GROUP = "vecport.connectors"
 #: Entry points by scheme, so that an address loads its own connector and no other. ``-`` is stdin and stdout.
@@ -49,6 +50,8 @@ def get(name: str) -> Connector:
         connector = point.load()()
         if not isinstance(connector, Connector) or not isinstance(getattr(connector, "info", None), ConnectorInfo):
             raise TypeError(f"{point.value} is no Connector with a ConnectorInfo")
+        if not any(has_role(connector, role) for role in ROLES):
+            raise TypeError(f"{point.value} has neither a source nor a target")
     except Exception as e:
         # It may come from another package, and anything may be wrong with it.
         raise BrokenConnector(
@@ -58,6 +61,12 @@ def get(name: str) -> Connector:
             f"update or uninstall the package that has {point.value}",
         ) from e
     return connector
+
+
+def has_role(connector: Connector, role: str) -> bool:
+    """A role is there when its class is named or its session can be opened."""
+    opens = getattr(type(connector), f"open_{role}") is not getattr(Connector, f"open_{role}")
+    return opens or getattr(connector, role) is not None
 
 
 class BrokenConnector(UsageError):
@@ -138,27 +147,73 @@ def resolve(
         NotFound: a bare path that does not exist or that no connector recognises.
         MissingExtra: the connector's client is not installed.
     """
-    from_env = text.startswith("env:")
-    if from_env:
-        text = _from_env(text[4:])
+    variable = text[4:] if text.startswith("env:") else None
+    if variable is not None:
+        text = _from_env(variable)
     bare, inline = addresses.split_collection(text)
     if inline is not None and collection is not None and inline != collection:
-        raise UsageError(f"two collections are named: #{inline} and --collection {collection}")
-    connector, place = _place(bare, from_env)
+        # A password with # in it would be repeated here.
+        named = f"#{inline}" if variable is None else f"one in {variable}"
+        raise UsageError(f"two collections are named: {named} and --collection {collection}")
+    connector, place = _place(bare, text) if variable is None else _of_variable(variable, text, bare)
     require_extra(connector)
     place = addresses.with_options(place, _options(connector, role, dict(options or {})))
     _refuse_plain_secret(connector, place)
     return connector, place, collection if inline is None else inline
 
 
+def check_shape(text: str) -> None:
+    """Refuse an address as typed that holds a key where none belongs; raises ``UsageError``."""
+    name = _named(text.partition(":")[0].lower()) if ":" in text else None
+    if name is not None:
+        _check_shape(get(name), text, typed=True)
+
+
+def _check_shape(connector: Connector, text: str, *, typed: bool) -> None:
+    info = connector.info
+    keys = [name for o in info.options if o.secret for name in (o.env or [_variable(role, o.name) for role in ROLES])]
+    addresses.check_shape(
+        text, typed=typed, takes_user=info.takes_user, takes_host=info.takes_host, title=info.title, keys=keys
+    )
+
+
 def _from_env(name: str) -> str:
-    value = os.environ.get(name)
+    if not name.isidentifier():
+        # A shell puts the address itself here when a $ stands before the name.
+        raise UsageError("no variable's name stands behind env:", "letters, digits and _ make one; what stands there is"
+                         " not repeated, as it may be an address with a password", "nothing was opened",
+                         "write the name alone, without $: env:DATABASE_URL")  # fmt: skip
+    value = cleaned(os.environ.get(name, ""), f"the environment variable {name}")
     if not value:
         raise UsageError(f"the environment variable {name} is not set", next=f"export {name}='scheme://...'")
     return value
 
 
-def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
+def _of_variable(name: str, text: str, bare: str) -> tuple[Connector, Place]:
+    """The place that an environment variable names; what goes wrong is said of the variable, never of its value."""
+    try:
+        return _place(bare, text, allow_password=True)
+    except BrokenConnector:
+        raise
+    except (UsageError, NotFound) as e:
+        for part in {text, *_before_at(text)}:
+            Secret(part)
+        why = e.why if isinstance(e, addresses.Refused) else ""
+        raise UsageError(
+            f"the address in the environment variable {name} cannot be used",
+            why or "it is neither scheme://host with a known scheme nor a path that is there",
+            "nothing was opened",
+            e.next if isinstance(e, addresses.Refused) else f"one of: {', '.join(sorted(schemes()))}",
+        ) from None
+
+
+def _before_at(text: str) -> list[str]:
+    """What may be a user and a password in an address that cannot be read."""
+    parts = text.partition(":")[2].lstrip("/").rpartition("@")[0]
+    return [part for part in (parts, *parts.split(":", 1), *re.split("[:/?#@]", parts)) if part]
+
+
+def _place(bare: str, text: str, *, allow_password: bool = False) -> tuple[Connector, Place]:
     if bare == STREAMS:
         if STREAMS not in _declared():
             raise UsageError("no connector reads stdin or writes stdout", next="install vecport again")
@@ -167,25 +222,26 @@ def _place(bare: str, from_env: bool) -> tuple[Connector, Place]:
     scheme = bare.partition(":")[0].lower()
     base = scheme.partition("+")[0]
     own = _named(scheme) if ":" in bare else None
-    if own is not None:
-        place = addresses.parse(bare, allow_password=from_env)
-        return get(own), place if place.scheme in get(own).info.schemes else replace(place, scheme=base)
-    known = _by_scheme()
-    if ":" in bare and len(scheme) > 1 and (scheme in known or base in known or not os.path.exists(bare)):
-        place = addresses.parse(bare, allow_password=from_env)
-        name = known.get(place.scheme) or known.get(base)
-        if name is None:
+    known = {} if own is not None else _by_scheme()
+    if own is None and ":" in bare and len(scheme) > 1:
+        own = known.get(scheme) or known.get(base)
+        if own is None and not os.path.exists(bare):
+            shown = f"{scheme}: is not a scheme" if "@" not in text else "the address has no scheme"
             raise UsageError(
-                f"{scheme}: is not a scheme that vecport knows", "; ".join(broken()),
-                next=f"one of: {', '.join(sorted(known))}",
+                f"{shown} that vecport knows", "; ".join(broken()),
+                next=f"one of: {', '.join(sorted(s for s, name in known.items() if not get(name).info.hidden))}",
             )  # fmt: skip
-        return get(name), place if place.scheme in known else replace(place, scheme=base)
-    return _recognise(os.path.expanduser(bare))
+    if own is None:
+        return _recognise(os.path.expanduser(bare))
+    _check_shape(get(own), text, typed=not allow_password)
+    place = addresses.parse(bare, allow_password=allow_password)
+    return get(own), place if place.scheme in get(own).info.schemes else replace(place, scheme=base)
 
 
 def _recognise(path: str) -> tuple[Connector, Place]:
     if not os.path.exists(path):
-        raise NotFound(f"{path} does not exist", "it has no scheme, so it was taken for a local path",
+        shown = path if "@" not in path or path.startswith(addresses.PATHS) else "a path with @ in it"
+        raise NotFound(f"{shown} does not exist", "it has no scheme, so it was taken for a local path",
                        "nothing was created", "write an address as scheme://host or scheme:./path")  # fmt: skip
     claims = [connector for connector in _loaded()[0].values() if _recognised(connector, path)]
     if len(claims) > 1:
@@ -235,8 +291,11 @@ def _variable(role: str, name: str) -> str:
 
 def _environment(role: str, option: Option) -> str | None:
     for name in (_variable(role, option.name), *option.env):
-        if os.environ.get(name):
-            return os.environ[name]
+        value = os.environ.get(name)
+        if value and option.secret:
+            value = cleaned(value, f"the environment variable {name}")
+        if value:
+            return value
     return None
 
 

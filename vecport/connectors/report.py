@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -39,6 +40,21 @@ class Unheard:
 
 
 UNHEARD = Unheard()
+
+
+class Stoppable(Unheard):
+    """Nobody listens, but the run can be stopped.
+
+    Args:
+        check: raises when the user wants to stop.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def check(self) -> None:
+        """Pass it on."""
+        self._check()
 
 
 class Budget(Protocol):

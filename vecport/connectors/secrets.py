@@ -1,15 +1,26 @@
-"""A secret is a type that redacts itself."""
+"""A secret is a type that redacts itself, and is cleaned when it enters."""
 
 from __future__ import annotations
 
+import unicodedata
+
+from ..errors import UsageError
+
+#: Every value that became a ``Secret`` in this process, so that ``redaction`` finds it in any text.
+_KNOWN: set[str] = set()
+
 
 class Secret:
-    """Holds a password or key; ``str``, ``repr`` and formatting never show it. ``reveal`` gives the value."""
+    """Holds a password or key; ``str``, ``repr`` and formatting never show it. ``reveal`` gives the value.
+
+    What has been one is known to ``redaction`` for as long as the process lives.
+    """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _KNOWN.add(value)
 
     def reveal(self) -> str:
         """The value itself, for the call that needs it."""
@@ -35,3 +46,35 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         return Secret, (self._value,)
+
+
+def known() -> frozenset[str]:
+    """The values of all secrets that this process has had."""
+    return frozenset(_KNOWN)
+
+
+def cleaned(value: str, name: str) -> str:
+    """A key or an address as it entered, without the blanks and line ends around it, as files of secrets end in one.
+
+    Args:
+        value: as it stands in the environment.
+        name: of the variable, for the message.
+
+    Raises:
+        UsageError: it holds a control character; the value is not repeated.
+    """
+    value = value.strip()
+    refuse_control(value, name)
+    return value
+
+
+def refuse_control(value: str, name: str) -> None:
+    """Raise ``UsageError`` for a secret with a control character in it; only ``name`` is said of it."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        _KNOWN.add(value)
+        raise UsageError(
+            f"{name} holds a control character",
+            "a line end, a tab or the like stands in it; blanks and line ends around a key or an address do no harm",
+            "nothing was opened",
+            "set it again, as one line of text",
+        )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from ..errors import AlreadyExists, IntegrityError, Locked, NotFound, OutcomeUnk
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
-from ..model.profile import Profile
+from ..model.profile import Profile, profile_page
 from .layout import EFFECTS, LOCK, MANIFEST, README, REJECTS, WORK
 from .lock import Lease
 from .manifest import Identity, Manifest, ShardEntry, parse_manifest
@@ -36,6 +37,8 @@ class Dump:
 
     def __init__(self, store: Store, manifest: Manifest, limits: Limits = DEFAULT_LIMITS) -> None:
         self.store, self.manifest, self.limits = store, manifest, limits
+        self._counted: dict[str, Profile] = {}
+        self._counting = Lock()
 
     @property
     def url(self) -> str:
@@ -64,12 +67,31 @@ class Dump:
 
     @cached_property
     def profile(self) -> Profile:
-        """What is in it, as its manifest says."""
-        return self.manifest.total_profile()
+        """What is in it, as its manifest says; what that does not say is counted from the records."""
+        total = Profile()
+        for entry in self.manifest.shards:
+            total.add(entry.profile if entry.profile.says_all(self.collection) else self.counted(entry))
+        return total
+
+    def counted(self, entry: ShardEntry) -> Profile:
+        """The profile of a shard's records, whatever the manifest says; reads them all, once."""
+        with self._counting:
+            known = self._counted.get(entry.path)
+        if known is None:
+            known = Profile()
+            for group in self.shard(entry).groups():
+                known.add(profile_page(group, self.collection))
+            with self._counting:
+                self._counted[entry.path] = known
+        return known
 
     def shard(self, entry: ShardEntry) -> ShardReader:
         """A reader for one shard."""
         return ShardReader(self.store, entry, self.collection, self.limits)
+
+    def parts(self) -> Iterator[ShardReader]:
+        """A reader for each shard."""
+        return map(self.shard, self.manifest.shards)
 
     def groups(self) -> Iterator[pa.RecordBatch]:
         """All records, row group by row group; every byte of a shard is checked before its first."""
@@ -122,7 +144,7 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
         OutcomeUnknown: the manifest may or may not be durable; running again is safe.
     """
     raw = manifest.to_bytes()
-    own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), shards=len(manifest.shards))
+    own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), manifest_values=len(raw), shards=len(manifest.shards))
     checked = parse_manifest(raw, store.url, own)
     store.put(README, _readme(manifest).encode())
     _confirm(store)

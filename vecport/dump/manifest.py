@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from ..errors import IntegrityError, NotRepresentable, VecportError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.collection import Collection, collection_from_json, collection_to_json
@@ -21,6 +23,9 @@ CONSISTENCIES = ("snapshot", "multi-epoch", "live-scan")
 _SHA = re.compile(r"[0-9a-f]{64}\Z")
 _SUM = re.compile(r"[0-9a-f]{32}\Z")
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\Z")
+_DIGITS = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
+#: Integers that orjson may not read exactly.
+_LONG_NUMBER = re.compile(rb"[\s:,\[](?:[0-9]{20}|-[0-9]{19})")
 _MARKER = b',\n "manifest_sha256": "'
 
 
@@ -205,7 +210,9 @@ def parse_manifest(raw: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> M
     digest = hashlib.sha256(body).hexdigest()
     if digest.encode() != tail[:64]:
         raise _broken(where, "its own checksum does not fit: it was changed or damaged")
-    data = strict_json(raw, where)
+    # A comma or an opening bracket goes before each; counted before anything is made of them.
+    limits.check("manifest_values", sum(map(raw.count, (b",", b"[", b"{"))), where)
+    data = strict_json(raw, where, limits)
     limits.check("json_depth", _depth(data), where)
     try:
         _check_version(data, where)
@@ -227,8 +234,8 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def strict_json(raw: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object: no duplicate keys, no NaN or infinity, bounded depth, valid UTF-8."""
+def strict_json(raw: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """Parse a JSON object: no duplicate keys, no NaN or infinity, bounded depth and digits, valid UTF-8."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(items)
@@ -245,6 +252,11 @@ def strict_json(raw: bytes, where: str) -> dict[str, Any]:
             raise ValueError(f"{token[:40]} is beyond a double")
         return value
 
+    if b"0" * (limits.json_digits + 1) in (digits := raw.translate(_DIGITS)):
+        limits.check("json_digits", max(map(len, digits.split())), where)
+    fast = _fast_json(raw)
+    if fast is not None:
+        return fast
     try:
         text = raw.decode("utf-8")
         data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=real)
@@ -253,6 +265,19 @@ def strict_json(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _broken(where, "it is not a JSON object")
     return data
+
+
+def _fast_json(raw: bytes) -> dict[str, Any] | None:
+    """What ``strict_json`` would return; None where only the slow way can tell, or something is wrong."""
+    if b"\\u003" in raw or _LONG_NUMBER.search(raw):
+        return None
+    try:
+        data = orjson.loads(raw)
+        # A key that stood twice took its colon along.
+        whole = raw.count(b":") == orjson.dumps(data).count(b":")
+    except (ValueError, TypeError):
+        return None
+    return data if whole and isinstance(data, dict) else None
 
 
 def _check_version(data: Mapping[str, Any], where: str) -> None:
@@ -371,7 +396,10 @@ def _match(pattern: re.Pattern[str], value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)
+    """A value in a message; of one that may be large, its kind."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = ascii(value[:61] if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 

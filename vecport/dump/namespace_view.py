@@ -122,6 +122,11 @@ class _ViewReader(ShardReader):
         super().__init__(store, entry, collection, limits)
         self._namespace, self._counts, self._checked = share.namespace, share.groups[entry.path], checked
 
+    @property
+    def group_rows(self) -> tuple[int, ...]:
+        """Records of the namespace in each row group."""
+        return self._counts
+
     def check_all(self) -> None:
         """Check every byte, or the footer alone where every byte was checked before."""
         if self._checked:

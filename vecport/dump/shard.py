@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import pyarrow as pa
@@ -14,18 +15,21 @@ import pyarrow.parquet as pq
 from ..errors import IntegrityError, NotFound, NotRepresentable
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model import canonical, hashes, ids
-from ..model.batch import TEXT_COLUMNS, check_lengths, group_schema, page_schema, vector_fault
+from ..model.batch import check_lengths, group_schema, page_schema, vector_fault
 from ..model.collection import Collection, collection_from_json, collection_to_json
 from ..model.profile import Profile, profile_page
-from .layout import FORMAT, FORMAT_VERSION, parquet_settings, row_bytes, shard_path
+from .chunks import ChunkFile, file_of
+from .footer import Layout, read_footer
+from .layout import FORMAT, FORMAT_VERSION, parquet_settings, shard_path
 from .manifest import ShardEntry, strict_json
+from .pages import Chunk
 from .store import Store
+from .texts import VALUE_BYTES, check_texts, json_values
+from .thrift import Malformed
 
 FOOTER_KEY = "vecport"
-#: What stands behind the footer's metadata: its length and a magic number.
-_FOOTER_END = 8
-#: Bytes of a decoded value; the packed bits of a binary vector are counted by their rows.
-_WIDTHS = {"FLOAT": 4, "DOUBLE": 8, "INT32": 4, "INT64": 8}
+#: Bytes that other writers may add to what stands in a footer, beside four times as many.
+_FOOTER_TEXT = 1 << 16
 
 
 def footer_text(collection: Collection) -> str:
@@ -203,6 +207,11 @@ class ShardReader:
     ) -> None:
         self._store, self._entry, self._collection, self._limits = store, entry, collection, limits
 
+    @property
+    def group_rows(self) -> tuple[int, ...]:
+        """Records of each row group."""
+        return self._entry.groups
+
     def check_size(self) -> None:
         """Raise unless the file exists with the manifest's size."""
         size = self._store.size(self._entry.path)
@@ -216,11 +225,16 @@ class ShardReader:
 
     def check_footer(self) -> None:
         """Raise unless size and footer checksum are those of the manifest."""
+        self._footer()
+
+    def _footer(self) -> bytes:
+        """The last bytes of the file, once they are those that the manifest says."""
         self.check_size()
         self._limits.check("footer_bytes", self._entry.footer_bytes, self._entry.path)
         tail = self._store.tail(self._entry.path, self._entry.footer_bytes)
         if hashlib.sha256(tail).hexdigest() != self._entry.footer_sha256:
             raise self._bad("has another footer than the manifest says (SHA-256)")
+        return tail
 
     def check_all(self) -> None:
         """Raise unless size and SHA-256 are those of the manifest. Vectors are read only after this."""
@@ -230,9 +244,7 @@ class ShardReader:
 
     def check_schema(self) -> None:
         """Raise unless the footer is the manifest's and has its schema and row groups, within the limits."""
-        self.check_footer()
-        with self._store.open(self._entry.path) as f:
-            self._open(f)
+        self._described()
 
     def groups(self, first: int = 0) -> Iterator[pa.RecordBatch]:
         """Check the whole file, then yield its row groups from number ``first`` on, one batch each."""
@@ -242,8 +254,7 @@ class ShardReader:
     def numbered(self, numbers: Iterable[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Check the whole file, then yield some of its row groups, with their numbers."""
         self.check_all()
-        with self._store.open(self._entry.path) as f:
-            parquet = self._open(f)
+        with self._opened() as parquet:
             for number in self._wanted(numbers):
                 batch = self._group(parquet, number, group_schema(self._collection).names)
                 columns = self._collection.columns()
@@ -253,9 +264,7 @@ class ShardReader:
 
     def columns(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Check the footer, then yield some columns row group by row group, page checksums verified."""
-        self.check_footer()
-        with self._store.open(self._entry.path) as f:
-            parquet = self._open(f)
+        with self._opened() as parquet:
             for number in self._wanted(range(len(self._entry.groups))):
                 yield self._group(parquet, number, list(names))
 
@@ -263,45 +272,64 @@ class ShardReader:
         """Which of some row groups are read."""
         return numbers
 
-    def _group(self, parquet: Any, number: int, names: list[str]) -> pa.RecordBatch:
+    def _group(self, parquet: _Parquet, number: int, names: list[str]) -> pa.RecordBatch:
         """Some columns of one row group, in one batch, whose buffers are sound and whose texts are UTF-8."""
-        with self._reading():
-            table = parquet.read_row_group(number, columns=names, use_threads=False).select(names)
+        chunks = parquet.layout.groups[number]
+        wanted = [c for c in chunks if c.column.partition(".")[0] in names]
+        with self._reading(), parquet.file.admitted(wanted):
+            table = parquet.reader.read_row_group(number, columns=names, use_threads=False).select(names)
             batches = table.combine_chunks().to_batches()
+            del table
             if len(batches) != 1 or batches[0].num_rows != self._entry.groups[number]:
                 raise self._bad(f"does not hold the rows of row group {number} that the manifest says")
             batches[0].validate(full=True)
+        self._check_texts(batches[0], chunks, number)
         return batches[0]
 
-    def _open(self, f: IO[bytes]) -> Any:
-        self._limits.check("footer_bytes", self._entry.footer_bytes, self._entry.path)
+    def _check_texts(self, batch: pa.RecordBatch, chunks: Sequence[Chunk], number: int) -> None:
+        """Bound what the texts become when they are parsed."""
+        where = f"{self._entry.path}, row group {number}"
+        check_texts(batch, self._limits, where)
+        if "metadata" in batch.schema.names:
+            parsed = VALUE_BYTES * json_values(batch.column("metadata"))
+            self._limits.check_unpacked(parsed, sum(c.size for c in chunks), where)
+
+    def _described(self) -> Layout:
+        """What the footer says, once that is the manifest's and within the limits."""
+        tail = self._footer()
         with self._reading():
-            parquet = pq.ParquetFile(
-                f,
-                page_checksum_verification=True,
-                thrift_string_size_limit=64 << 20,
-                thrift_container_size_limit=1 << 24,
-            )
-            schema, meta = parquet.schema_arrow, parquet.metadata
-        if meta.serialized_size + _FOOTER_END != self._entry.footer_bytes:
-            raise self._bad("has a footer of another length than the manifest says")
-        if not schema.equals(group_schema(self._collection), check_metadata=False):
+            layout = read_footer(tail, self._limits)
+        if not layout.schema.equals(group_schema(self._collection), check_metadata=False):
             raise self._bad("has another schema than the manifest says")
-        if not self._same_collection(schema.metadata or {}):
+        if not self._same_collection(layout.schema.metadata or {}):
             raise self._bad("says in its footer that it belongs to a collection of another schema")
-        found = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-        if found != self._entry.groups:
-            raise self._bad(f"has row groups of {found[:4]}... rows, the manifest says {self._entry.groups[:4]}...")
-        largest = max(found, default=0)
-        self._limits.check("group_bytes", largest * row_bytes(self._collection), self._entry.path)
-        for number in range(meta.num_row_groups):
-            self._check_chunks(meta.row_group(number))
-        return parquet
+        if layout.rows != self._entry.groups:
+            raise self._bad(
+                f"has row groups of {layout.rows[:4]}... rows, the manifest says {self._entry.groups[:4]}..."
+            )
+        with self._reading():
+            layout.check(self._entry.size_bytes - len(tail), self._collection, self._limits, self._entry.path)
+        return layout
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[_Parquet]:
+        """The file, of which nothing is decoded before it was looked at."""
+        layout = self._described()
+        with self._store.open(self._entry.path) as f:
+            file = ChunkFile(f, self._entry.size_bytes, self._limits.pages)
+            with self._reading():
+                reader = pq.ParquetFile(
+                    file_of(file), metadata=layout.meta, page_checksum_verification=True, pre_buffer=False
+                )
+            yield _Parquet(reader, file, layout)
 
     def _same_collection(self, metadata: Mapping[bytes, bytes]) -> bool:
-        text = metadata.get(FOOTER_KEY.encode(), b"")
-        if text == footer_text(self._collection).encode():
+        text, own = metadata.get(FOOTER_KEY.encode(), b""), footer_text(self._collection).encode()
+        if text == own:
             return True
+        if len(text) > _FOOTER_TEXT + 4 * len(own):
+            # What others add is not so much; and it is not parsed to find out.
+            return False
         try:
             data = strict_json(text, self._entry.path)["collection"]
             other = collection_from_json({**data, "name": ""})
@@ -309,29 +337,14 @@ class ShardReader:
             return False
         return other.digest() == self._collection.digest() and other.columns() == self._collection.columns()
 
-    def _check_chunks(self, group: Any) -> None:
-        """Bound what a row group becomes in memory, before any page of it is read.
-
-        The number of values is what a reader allocates for. A dictionary makes many long texts of few bytes, so that
-        text columns have none.
-        """
-        size = 0
-        for i in range(group.num_columns):
-            chunk = group.column(i)
-            if chunk.path_in_schema in TEXT_COLUMNS:
-                if _has_dictionary(chunk):
-                    raise self._bad(f"has a dictionary in column {chunk.path_in_schema!r}, where the format has none")
-                size += max(chunk.total_uncompressed_size, 4 * chunk.num_values)
-            else:
-                size += max(0, chunk.num_values) * _WIDTHS.get(chunk.physical_type, 1)
-        self._limits.check("group_bytes", size, self._entry.path)
-
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         """Tell what is wrong with the bytes from what is wrong with the disk or the network."""
         with self._store.errors(self._entry.path):
             try:
                 yield
+            except Malformed as e:
+                raise self._bad(f"is not a sound Parquet file: {e}") from e
             except OSError as e:
                 if e.errno is not None:
                     raise
@@ -347,8 +360,13 @@ class ShardReader:
         )
 
 
-def _has_dictionary(chunk: Any) -> bool:
-    return chunk.has_dictionary_page or any("DICTIONARY" in e for e in chunk.encodings)
+@dataclass(frozen=True, slots=True)
+class _Parquet:
+    """An open shard: the library that decodes it, the file that this reads from, and what its footer says."""
+
+    reader: Any
+    file: ChunkFile
+    layout: Layout
 
 
 def footer_collection(f: IO[bytes]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -71,8 +72,9 @@ _OPTIONS: Final = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
-# Python can be set to refuse integers of more digits than this.
-_CHEAP_DIGITS: Final = 600
+# Python can be set to refuse integers of more digits than this; as it is, it takes 4,300.
+_CHEAP_DIGITS: Final = 4_000 if sys.get_int_max_str_digits() in (0, sys.int_info.default_max_str_digits) else 600
+_CHEAP_BITS: Final = int(3.322 * _CHEAP_DIGITS)
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NOT_FINITE: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _TAG: Final = "$vp"
@@ -137,27 +139,27 @@ def _real(token: str) -> float | Decimal:
     return Decimal(("-" if negative else "") + digits + tail)
 
 
-def _integer(token: str) -> int:
+def read_integer(token: str) -> int:
     """Read an integer of any size, by halves, which takes far less than quadratic time."""
     if len(token) <= _CHEAP_DIGITS:
         return int(token)
     if token.startswith("-"):
-        return -_integer(token[1:])
+        return -read_integer(token[1:])
     low = len(token) // 2
-    value: int = _integer(token[:-low]) * 10**low + _integer(token[-low:])
+    value: int = read_integer(token[:-low]) * 10**low + read_integer(token[-low:])
     return value
 
 
 def _spell_integer(value: int) -> str:
     bits = value.bit_length()
-    if bits <= 3 * _CHEAP_DIGITS:
+    if bits <= _CHEAP_BITS:
         return int.__repr__(value)
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX)):
         return ("-" if value < 0 else "") + str(_to_decimal(abs(value), bits))
 
 
 def _to_decimal(value: int, bits: int) -> Decimal:
-    if bits <= 3 * _CHEAP_DIGITS:
+    if bits <= _CHEAP_BITS:
         return Decimal(value)
     half = bits // 2
     return _to_decimal(value >> half, bits - half) * Decimal(2) ** half + _to_decimal(value & ((1 << half) - 1), half)
@@ -347,7 +349,7 @@ def _no_constant(name: str) -> float:
 
 
 _DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_real, parse_int=_integer, parse_constant=_no_constant
+    object_pairs_hook=_unique, parse_float=_real, parse_int=read_integer, parse_constant=_no_constant
 )
 
 
@@ -497,7 +499,7 @@ def _reads_exactly(text: bytes) -> bool:
 def _is_exact(token: bytes) -> bool:
     try:
         if token.lstrip(b"-").isdigit():
-            return len(token) < 19 or -(2**63) <= _integer(token.decode()) < 2**64
+            return len(token) < 19 or -(2**63) <= read_integer(token.decode()) < 2**64
         return isinstance(_real(token.decode()), float)
     except (ValueError, ArithmeticError, NotRepresentable):
         # Digits within a string.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,24 +86,39 @@ class MetadataRules:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which names a target takes, of collections or of namespaces.
+    """Which names a target takes, of collections, of namespaces or of vectors.
 
     Attributes:
         grammar: regular expression (full match), ``""`` for any text.
         max_bytes: of the name in UTF-8, 0 for no limit.
-        says: the grammar in words, for messages.
+        says: the grammar in words, for messages and the documentation.
+        default: what the database itself calls the one whose name is ``""`` in a dump, as ``_default``; ``""`` where
+            that one has no name there either, None where there is none and everything needs a name.
+        parts: of a name that is written as several, as a schema and a table; grammar and size are those of each.
     """
 
     grammar: str = ""
     max_bytes: int = 0
     says: str = ""
+    default: str | None = None
+    parts: Callable[[str], Sequence[str]] | None = None
 
     def problem(self, name: str) -> str:
         """Why a name is not taken, ``""`` when it is."""
-        size = len(name.encode("utf-8", "surrogatepass"))
+        if not name:
+            return "it needs a name" if self.default is None else ""
+        if name == self.default:
+            return "the database gives that name to the default one, with which it would become one"
+        return next(filter(None, map(self._problem, self.parts(name) if self.parts else (name,))), "")
+
+    def _problem(self, part: str) -> str:
+        try:
+            size = len(part.encode())
+        except UnicodeEncodeError:
+            return "it is not Unicode text"
         if self.max_bytes and size > self.max_bytes:
             return f"it has {size:,} bytes, {self.max_bytes:,} are the most"
-        if self.grammar and not re.fullmatch(self.grammar, name):
+        if self.grammar and not re.fullmatch(self.grammar, part):
             return self.says or f"names match {self.grammar}"
         return ""
 
@@ -141,7 +156,7 @@ class TargetCapabilities:
             ``string_nul`` is exact.
         native_namespace: it has namespaces.
         collection_names: the names that collections can have.
-        namespace_names: the names that namespaces can have, but for the default one, ``""``.
+        namespace_names: the names that namespaces can have, where it has them.
         links: references between records are set in a second pass (``Target.link``).
         typed_fields: it creates typed columns for ``Collection.fields`` whose type text has one of these prefixes.
         metadata: rules for JSON values.
@@ -151,6 +166,8 @@ class TargetCapabilities:
         concurrency: ``handle``, ``threads`` or ``processes``.
         if_exists: which of create, append, replace it offers.
         on_conflict: which of replace, skip, fail it offers for records that are there already.
+        staged: what has the collection's name stays as it is until ``finish``, and gives way then to ``replace`` or to
+            the very same content alone.
         write_rows: records a ``write`` sends to the database at once at most (the connector splits by itself).
         count: what ``count`` is worth, one of COUNTS. One that trails behind is waited for, and then every record is
             looked for among the keys, where the connector's source lists them.
@@ -183,7 +200,7 @@ class TargetCapabilities:
     native_document: bool = False
     native_namespace: bool = False
     collection_names: Names = Names()
-    namespace_names: Names = Names()
+    namespace_names: Names = Names(default="")
     links: bool = False
     typed_fields: str = ""
     metadata: MetadataRules = MetadataRules()
@@ -193,6 +210,7 @@ class TargetCapabilities:
     concurrency: str = "handle"
     if_exists: frozenset[str] = frozenset({"create", "append", "replace"})
     on_conflict: frozenset[str] = frozenset({"replace"})
+    staged: bool = False
     write_rows: int = 1_000
     count: str = "exact"
 

@@ -294,8 +294,9 @@ def _check_target_names(
     if not caps.native_namespace or one_namespace is not None or namespace_key is not None or prefix is not None:
         return
     for namespace, count in sorted(profile.namespaces.items()):
-        if namespace and count and (problem := caps.namespace_names.problem(namespace)):
-            ledger.add("namespace", "rejected", count, f"no namespace can be called {namespace!r}: {problem}")
+        if count and (problem := caps.namespace_names.problem(namespace)):
+            what = f"no namespace can be called {namespace!r}" if namespace else "the default namespace"
+            ledger.add("namespace", "rejected", count, f"{what}: {problem}")
 
 
 def _map_vectors(
@@ -328,6 +329,8 @@ def _map_vectors(
             name = caps.vector_name
         if name and v.name not in chosen and caps.vector_names.problem(name):
             name = source.columns()[v.name]
+            if problem := caps.vector_names.problem(name):
+                ledger.add(f"vector:{v.name}", "rejected", profile.rows, f"it cannot be called {name!r}: {problem}")
         names[name] = v.name
         out.append(_map_vector(v, name, profile, caps, settings, ledger))
     return tuple(out), names

@@ -44,6 +44,7 @@ class Passport:
             is in no namespace's name, so the first one ends the namespace.
         one_namespace: the namespace of every record of the dump that is here, where each namespace has a collection of
             its own; None where records tell their namespaces themselves.
+        nonce: drawn by the import when it began; empty in passports of releases that drew none.
     """
 
     collection: Collection
@@ -59,6 +60,7 @@ class Passport:
     prefix: str | None = None
     one_namespace: str | None = None
     rules_version: int = 1
+    nonce: str = ""
 
     def to_json(self, state: str | None = None) -> dict[str, Any]:
         """Plain data, with another state when one is given."""
@@ -77,6 +79,7 @@ class Passport:
             "prefix": self.prefix,
             "one_namespace": self.one_namespace,
             "rules_version": self.rules_version,
+            **({"nonce": self.nonce} if self.nonce else {}),
         }
 
     @classmethod
@@ -95,6 +98,9 @@ class Passport:
             version = data.get("rules_version", 1)
             if type(version) is not int or version < 1:
                 raise ValueError("a version of rules that cannot be")
+            nonce = data.get("nonce", "")
+            if not isinstance(nonce, str):
+                raise ValueError("a nonce that cannot be")
             return cls(
                 collection=collection_from_json(data["collection"]),
                 ids=data["ids"],
@@ -109,6 +115,7 @@ class Passport:
                 prefix=prefix,
                 one_namespace=one,
                 rules_version=version,
+                nonce=nonce,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise NotRepresentable(

@@ -26,7 +26,11 @@ _COUNTS = frozenset(
     {"count", "null", "zero", "nonfinite", "unit", "int", "uuid", "string", "non_ascii", "nul", "empty"}
 )  # fmt: skip
 _BOUNDS = frozenset({"min", "max", "min_int", "max_int", "max_bytes", "longest_bytes", "max_nnz", "max_rows"})
-_UNIT_TOLERANCE = 1e-6
+_IDS = frozenset({"int", "uuid", "string", "longest_bytes", "non_ascii", "nul", "empty", "min_int", "max_int"})
+_DOCUMENTS = frozenset({"count", "max_bytes", "nul"})
+UNIT_TOLERANCE = 1e-6
+#: Bytes of metadata that are parsed at once.
+_PARSED_BYTES = 4 << 20
 #: Bounds of integers are recorded up to this size: longer ones are no text that every JSON parser reads.
 _LARGEST = 10**1000
 
@@ -45,6 +49,7 @@ class Profile:
         vectors: by name: records that are ``null``, ``zero``, ``nonfinite``, ``unit``; ``max_nnz`` of sparse ones,
             ``max_rows`` of multi ones. What is not counted for a kind has no entry.
         namespaces: records by namespace.
+        unsaid: which of ``metadata`` and ``namespaces`` are not spoken of; elsewhere, what is not has no entry.
     """
 
     rows: int = 0
@@ -54,6 +59,7 @@ class Profile:
     documents: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, dict[str, int]] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
+    unsaid: frozenset[str] = field(default=frozenset(), compare=False)
 
     def add(self, other: Profile) -> None:
         """Add another profile to this one."""
@@ -72,10 +78,20 @@ class Profile:
             _merge(self.vectors.setdefault(name, {}), stats)
         for ns, n in other.namespaces.items():
             self.namespaces[ns] = self.namespaces.get(ns, 0) + n
+        self.unsaid |= other.unsaid
+
+    def says_all(self, collection: Collection) -> bool:
+        """Whether it speaks of everything that a plan asks for; what it does not speak of is not known."""
+        return not self.rows or not (
+            self.unsaid
+            or _IDS - self.ids.keys()
+            or _DOCUMENTS - self.documents.keys()
+            or any(_vector_stats(v, self.vectors.get(v.name, {}), self.rows) for v in collection.vectors)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with sorted keys, so that equal rows give equal text."""
-        return {
+        data = {
             "rows": self.rows,
             "metadata": {k: dict(sorted(v.items())) for k, v in sorted(self.metadata.items())},
             "keys_dropped": self.keys_dropped,
@@ -84,6 +100,7 @@ class Profile:
             "vectors": self.vectors,
             "namespaces": dict(sorted(self.namespaces.items())),
         }
+        return {k: v for k, v in data.items() if k not in self.unsaid}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
@@ -99,14 +116,30 @@ class Profile:
             ids=_numbers(data.get("ids", {})),
             documents=_numbers(data.get("documents", {})),
             vectors={k: _numbers(v) for k, v in data.get("vectors", {}).items()},
-            namespaces={ns: _count(n) for ns, n in data.get("namespaces", {}).items()},
+            namespaces=_counts(data.get("namespaces", {})),
+            unsaid=frozenset({"metadata", "namespaces"} - data.keys()),
         )
+
+
+def _vector_stats(field: VectorField, said: Mapping[str, int], rows: int) -> set[str]:
+    """What is not said of a vector field and that a plan asks for."""
+    wanted = {"null"}
+    if said.get("null") != rows:
+        wanted |= {"dense": {"nonfinite", "zero", "unit"}, "binary": set()}.get(field.kind, {"nonfinite"})
+    return wanted - said.keys()
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"a profile counts {ascii(value)[:60]}")
     return value
+
+
+def _counts(found: Mapping[str, Any]) -> dict[str, int]:
+    """Counts by name, of which there may be a million."""
+    if found and not ({int}.issuperset(map(type, found.values())) and min(found.values()) >= 0):
+        return {name: _count(n) for name, n in found.items()}
+    return dict(found)
 
 
 def _numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +175,8 @@ def metadata_kinds(metadata: pa.Array) -> dict[str, dict[str, dict[str, Any]]]:
         return {}
     has_nul = bool(pc.any(pc.match_substring(metadata, "\\u0000")).as_py())
     has_zero = bool(pc.any(pc.match_substring(metadata, "-0.0")).as_py())
+    if metadata.nbytes > _PARSED_BYTES and len(metadata) > 1:
+        return _kinds_by_pieces(metadata)
     rows = parse_objects(metadata)
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for key, count in Counter(chain.from_iterable(rows)).items():
@@ -150,6 +185,18 @@ def metadata_kinds(metadata: pa.Array) -> dict[str, dict[str, dict[str, Any]]]:
         else:
             values = [r[key] for r in rows if key in r]
         out[key] = _kinds(values, has_nul, has_zero)
+    return out
+
+
+def _kinds_by_pieces(metadata: pa.Array) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same of a long column, of which a part at a time is held as Python's objects."""
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    half = len(metadata) // 2
+    for piece in (metadata.slice(0, half), metadata.slice(half)):
+        for key, kinds in metadata_kinds(piece).items():
+            mine = out.setdefault(key, {})
+            for kind, stats in kinds.items():
+                _merge(mine.setdefault(kind, {}), stats)
     return out
 
 
@@ -313,7 +360,7 @@ def _vector(column: pa.Array, field: VectorField) -> dict[str, int]:
             squared = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64 if matrix.itemsize == 8 else np.float32)
             out["zero"] = int(len(matrix) - np.count_nonzero(np.any(matrix, axis=1))) if (squared == 0).any() else 0
             out["nonfinite"] = int((~np.isfinite(matrix)).any(axis=1).sum()) if not np.isfinite(squared).all() else 0
-            out["unit"] = int((np.abs(squared - 1.0) <= _UNIT_TOLERANCE).sum())
+            out["unit"] = int((np.abs(squared - 1.0) <= UNIT_TOLERANCE).sum())
     elif field.kind == "sparse":
         # Under a null there may be anything.
         present = column.drop_null()

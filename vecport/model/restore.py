@@ -103,16 +103,15 @@ class Restorer:
             touched = np.asarray(pc.match_substring(metadata, f'"{ORIGINALS}":'))
         if touched.any():
             record_ids, namespace, document, metadata = self._rows(page, touched)
-        vectors, found = self._vectors(page)
+        vectors, found = self._vectors(page, record_ids)
         self._check(record_ids, metadata, found)
         return pa.RecordBatch.from_arrays(
             [record_ids, namespace, document, metadata, *vectors], schema=page_schema(self.collection)
         )
 
-    def _vectors(self, page: pa.RecordBatch) -> tuple[list[pa.Array], Widening]:
-        """The vector columns in the order of the schema, and what in them does not fit it."""
+    def _vectors(self, page: pa.RecordBatch, record_ids: pa.Array) -> tuple[list[pa.Array], Widening]:
+        """The vector columns in the order of the schema, and what in them does not fit it, by the restored ids."""
         columns, arrays, found = self.native.columns(), [], Widening()
-        record_ids = page.column("id")
         for v in self.collection.vectors:
             native = self.native.vector(self.schema.vectors[v.name])
             column = page.column(columns[native.name])

@@ -59,7 +59,7 @@ class Keys:
 
     def __init__(self, dump: Records, passport: Passport, native: bool, memory_bytes: int) -> None:
         self._duck = Duck(memory_bytes)
-        self._duck.load("wanted", KEY_SCHEMA, (_held(b, passport, native) for b in dump.keys(("id", "namespace"))))
+        self._duck.load("wanted", KEY_SCHEMA, (held(b, passport, native) for b in dump.keys(("id", "namespace"))))
 
     def look(self, source: Source) -> int:
         """List the target's keys; returns how many of the dump are not among them."""
@@ -85,7 +85,7 @@ class Keys:
 _MISSING = "SELECT id FROM wanted WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM there)"
 
 
-def _held(keys: pa.RecordBatch, passport: Passport, native: bool) -> pa.RecordBatch:
+def held(keys: pa.RecordBatch, passport: Passport, native: bool) -> pa.RecordBatch:
     held, namespaces = target_keys(passport, *keys.columns)
     if not native:
         namespaces = pa.repeat(pa.scalar("", pa.string()), len(held))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..connectors import registry
-from ..connectors.contract import Connector, Option
+from ..connectors.contract import Option
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +60,26 @@ class ConnectorsResult:
 
 def connectors() -> ConnectorsResult:
     """List the connectors; no client is imported. One that cannot be loaded is listed with its problem."""
-    return ConnectorsResult(tuple(map(_row, registry.names())))
+    return ConnectorsResult(tuple(row for name in registry.names() if (row := _row(name)) is not None))
 
 
-def _row(name: str) -> ConnectorRow:
+def _row(name: str) -> ConnectorRow | None:
+    """A line of the list; None where users are not told of it."""
     try:
         connector = registry.get(name)
     except Exception as e:
         # A connector of another package: whatever is wrong with it must not hide the others.
         return ConnectorRow(name, name, (), False, False, False, "", "", "", (), f"{type(e).__name__}: {e}")
     info = connector.info
+    if info.hidden:
+        return None
     return ConnectorRow(
         name=info.name, title=info.title, schemes=info.schemes,
-        source=_has(connector, "source"), target=_has(connector, "target"),
+        source=registry.has_role(connector, "source"), target=registry.has_role(connector, "target"),
         installed=not registry.missing_modules(connector),
         install=info.install_command,
         example=info.example, where=info.where, options=tuple(map(_option, info.options)),
     )  # fmt: skip
-
-
-def _has(connector: Connector, role: str) -> bool:
-    """A role is there when its class is named or its session can be opened."""
-    opens = getattr(type(connector), f"open_{role}") is not getattr(Connector, f"open_{role}")
-    return opens or getattr(connector, role) is not None
 
 
 def _option(option: Option) -> OptionRow:

@@ -12,7 +12,7 @@ from ..dump.layout import MANIFEST
 from ..dump.store import open_store
 from ..errors import AlreadyExists, UsageError
 from . import split
-from .compare.bounds import Tolerance
+from .compare.bounds import Tolerance, check_tolerance
 from .export import DEFAULT_MEMORY_BYTES, ExportResult, export
 from .import_ import ImportResult, import_
 from .progress import Progress, Stop
@@ -93,7 +93,9 @@ def copy(
     Raises:
         VecportError: with the exit code of its class.
     """
-    place = endpoint(source, role="source", collection=collection, options=source_options)
+    # It is used last, and wrong from the beginning.
+    check_tolerance(tolerance)
+    place = endpoint(source, role="source", collection=collection, options=source_options, stop=stop)
     if target == "-":
         raise UsageError("copy cannot write to stdout", "it could not be verified", next="use export and import")
     name = target_collection or (None if "#" in target else place.collection)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..dump.dump import Dump, open_dump
+from ..dump.records import Records
 from ..limits import DEFAULT_LIMITS
 from ..model.batch import page_schema
 from ..model.compare import EXACT, Finding, Judge
@@ -145,7 +146,7 @@ def _partial_notes(left: Dump, right: Dump) -> tuple[str, ...]:
 
 
 def _compare(
-    left: Dump, right: Dump, judge: Judge, deep: bool, memory_bytes: int, progress: Progress, stop: Stop
+    left: Records, right: Records, judge: Judge, deep: bool, memory_bytes: int, progress: Progress, stop: Stop
 ) -> tuple[Tally, tuple[str, ...]]:
     tally = Tally()
     sides = Recorded(left, deep=deep), Recorded(right, deep=deep)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import VecportError
+from .foreign import first_line, typed
 
 
 class ErrorData(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class ErrorData(msgspec.Struct, frozen=True):
 def error_data(e: BaseException) -> ErrorData:
     """Plain data of an error; one that nobody raised on purpose becomes a ``VecportError``."""
     if not isinstance(e, VecportError):
-        e = VecportError(f"{type(e).__name__}: {e}", "an unexpected error in a worker")
+        e = typed(e) or VecportError(f"{type(e).__name__}: {first_line(e)}", "an unexpected error in a worker")
     names = [_name(c) for c in type(e).__mro__ if issubclass(c, VecportError)]
     facts = {k: v for k, v in vars(e).items() if _is_plain(v)}
     return ErrorData(tuple(names), facts, e.code, e.exit_code, e.retryable)

@@ -142,7 +142,7 @@ def export(
     started = time.monotonic()
     check_arguments(limit, batch_size, workers, shard_rows, encodings, duplicates, on_error)
     guest = Guest(max_rps, max_mbps)
-    place = endpoint(source, role="source", collection=collection, options=source_options, guest=guest)
+    place = endpoint(source, role="source", collection=collection, options=source_options, guest=guest, stop=stop)
     job = ExportJob(
         source=place, selection=Selection(tuple(namespace), where), store=open_store(dump), limit=limit,
         page_rows=batch_size, workers=workers, memory_bytes=memory_bytes, shard_rows=shard_rows, encodings=encodings,

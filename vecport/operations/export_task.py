@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..connectors.contract import Page, Reject, Selection, Source
-from ..connectors.decorators import patiently
 from ..dump.journal import Durable, Journal
 from ..dump.manifest import ShardEntry
 from ..dump.store import Store, open_store
@@ -76,7 +75,7 @@ class Runner:
         if self._own is None or self._reads != wanted:
             self.close()
             endpoint = self._endpoints.resolve(task.source)
-            source = patiently(lambda: endpoint.open_source(task.selection, stop, reached=True), stop.check)
+            source = endpoint.open_source(task.selection, stop, reached=True)
             self._own = source
             source.attach(task.token)
             self._reads = wanted

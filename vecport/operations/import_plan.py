@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -128,6 +128,7 @@ def make_plan(
     import_id: str,
     choices: Choices = DEFAULT,
     resume: bool = False,
+    nonce: str = "",
     session: Target | None = None,
 ) -> ImportPlan:
     """Decide how records go into a target. Reads a manifest at most.
@@ -138,6 +139,7 @@ def make_plan(
         import_id: names the import; the same again after a kill.
         choices: the user's.
         resume: this import was begun before.
+        nonce: drawn when it began.
         session: an open target, whose capabilities may be finer than its class's.
 
     Raises:
@@ -153,6 +155,8 @@ def make_plan(
         settings=given, namespaces=choices.namespaces, one_namespace=cargo.namespace, vector_names=choices.vectors,
         ids=choices.ids,
     )  # fmt: skip
+    if nonce:
+        mapping = replace(mapping, passport=replace(mapping.passport, nonce=nonce))
     _name_unfit(ledger, cargo, caps)
     _check_offered("--if-exists", choices.if_exists, caps.if_exists, target)
     _check_offered("--on-conflict", choices.on_conflict, caps.on_conflict, target)
@@ -168,6 +172,7 @@ def make_plan(
         metadata_keys=tuple(cargo.profile.metadata),
         namespaces=_namespaces(cargo, caps),
         import_id=import_id,
+        nonce=nonce,
         native=cargo.collection.native if cargo.system == target.connector else {},
         on_conflict=choices.on_conflict,
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from ..connectors.contract import Description, Target
+from ..connectors.contract import Description, Mark, Target
 from ..dump.dump import Dump
 from ..dump.manifest import ShardEntry
 from ..dump.namespace_view import NamespaceView
@@ -26,9 +26,12 @@ from .effects import Held
 from .import_plan import Choices, ImportPlan, make_plan
 from .import_state import ImportState
 from .import_task import Lent, Runner
+from .presence import Groups, Presence
+from .profiles import check_profile
 from .progress import Progress, Stop
 from .reconcile import KEY_SCHEMA
 from .sessions import Endpoint, Endpoints
+from .standing import Standing, look, passport_of
 from .tasks import ImportTask, ShardDone, ShareOf, heard
 from .workers import Executor, InlineExecutor, ProcessExecutor, run_tasks
 
@@ -97,56 +100,108 @@ def run_import(job: ImportJob, session: Target, early: ShardChecks | None = None
     state = ImportState(job.import_id)
     effects = Held(job.target, session, f"the import of {job.dump.url}", job)
     with state.lock(job.target.text), effects:
-        existing = session.describe()
-        resume = is_resumed(job, state, existing, session.capabilities)
-        if not resume:
-            if state.begun() is None:
-                # What a run left that was killed while it tidied up.
-                state.clear()
-            check_existing(job, existing, session.capabilities, resume=False)
+        existing, begun = session.describe(), state.begun()
+        if begun is None:
+            # What a run left that was killed while it tidied up.
+            state.clear()
+        standing = look(session, existing, import_id=job.import_id, choices=job.choices, begun=begun)
+        check_existing(job, existing, session.capabilities, resume=standing.resume)
         check_shards(job, early)
         plan = make_plan(
-            job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=resume, session=session,
+            job.dump, job.target, import_id=job.import_id, choices=job.choices, resume=standing.resume,
+            nonce=standing.nonce, session=session,
         )  # fmt: skip
-        if resume:
-            check_same_mapping(job, state, None if existing is None else passport_of(existing), plan)
+        if standing.resume:
+            check_same_mapping(job, begun, None if existing is None else passport_of(existing), plan)
         _check_namespaces(job, plan)
-        before = existing.count or 0 if existing is not None and job.choices.if_exists == "append" and not resume else 0
-        if not resume:
-            state.begin({"before": before, "target": job.target.text, "dump": job.dump.url, "mapping": _facts(plan),
-                         "choices": job.choices.to_json()})  # fmt: skip
-        session.prepare(plan.target)
-        effects.apply(lambda: session.effects(plan.target))
-        session.attach(plan.target)
-        acknowledged = _acknowledged(job, state, session) if resume else {}
-        written, resumed = _write(job, session, plan, state, acknowledged)
-        if session.capabilities.links:
-            _link(job, session, plan, state, _recorded(job, state, "link") if resume else {})
-        effects.end("written")
-        _finish(job, session, plan, state)
+        if standing.note:
+            job.note(standing.note)
+        if not standing.believed:
+            before = 0 if existing is None or job.choices.if_exists != "append" else existing.count or 0
+            state.begin({"nonce": plan.target.nonce, "before": before, "target": job.target.text, "dump": job.dump.url,
+                         "mapping": _facts(plan), "choices": job.choices.to_json()})  # fmt: skip
+        work = _Work(job, session, plan, state, effects)
+        work.prepare()
+        if not standing.believed and job.choices.if_exists == "append":
+            work.remember_what_is_there()
+        safe = work.acknowledged(standing)
+        resumed = _rows_of(job, safe)
+        if resumed:
+            job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
+        written = work.write(safe, links=_recorded(job, state, "link") if standing.believed else {})
+        check_arrival(work, skipped=safe)
+        state.clear()
     return written, resumed
 
 
-def is_resumed(
-    job: ImportJob, state: ImportState, existing: Description | None, capabilities: TargetCapabilities
-) -> bool:
-    """Whether this very import was begun here before and its collection may still be the one that it made.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a run does to a target, from its preparation to its end; all of it can be done again."""
 
-    The target looks closer: what is not of this import it does not take for its own (``connectors.kit.lifecycle``).
-    """
-    begun = state.begun()
-    if existing is None:
-        return False
-    if job.choices.if_exists == "replace" and (begun is None or begun.get("choices") != job.choices.to_json()):
-        # What is there, an interrupted import of other choices included, is to be replaced.
-        return False
-    passport = passport_of(existing)
-    if passport is not None:
-        return passport.import_id == job.import_id and (passport.state == "loading" or begun is not None)
-    if existing.count == 0 or (capabilities.passport and job.choices.if_exists == "replace"):
-        # Nothing of this import is in it: what it makes has a passport from the first moment on.
-        return False
-    return begun is not None
+    job: ImportJob
+    session: Target
+    plan: ImportPlan
+    state: ImportState
+    effects: Held
+
+    def prepare(self) -> None:
+        """Create what is to be there, and make the session ready to write."""
+        self.session.prepare(self.plan.target)
+        self.effects.apply(lambda: self.session.effects(self.plan.target))
+        self.session.attach(self.plan.target)
+
+    def acknowledged(self, standing: Standing) -> Groups:
+        """The row groups by shard that need not be written again: acknowledged, and seen in the target by samples."""
+        if not standing.believed:
+            return {}
+        safe = _acknowledged(self.job, self.state, self.session, standing)
+        if self.job.choices.on_conflict == "replace" and self.job.choices.if_exists == "append":
+            # A key proves nothing of a record that was there before: it may be the older one again.
+            safe = self._again(safe, (self.state.begun() or {}).get("groups_there", _all_groups(self.job)))
+        looked = self.presence().of_samples(safe)
+        if looked is None or not looked.missing:
+            return safe
+        self.job.note(f"{self.job.target.text} has lost records that it had acknowledged, as"
+                      f" {', '.join(map(repr, looked.ids))}: their row groups are written again")  # fmt: skip
+        return self._again(safe, looked.lost)
+
+    def remember_what_is_there(self) -> None:
+        """Before the first write of an append: which records of the dump are there already, whosever they are."""
+        looked = self.presence().of_all()
+        if looked is not None:
+            there = {shard: sorted(groups) for shard, groups in looked.groups.items()}
+            self.state.record({**(self.state.begun() or {}), "there": looked.there, "groups_there": there})
+
+    def _again(self, safe: Groups, groups: Mapping[str, Iterable[int]]) -> Groups:
+        """What is safe but for some row groups, of which target and state remember nothing from here on."""
+        gone = {shard: set(numbers) for shard, numbers in groups.items()}
+        self.session.forget([Mark(shard, g) for shard, numbers in sorted(gone.items()) for g in sorted(numbers)])
+        return _without(safe, gone)
+
+    def write(self, safe: Mapping[str, set[int]], links: Mapping[str, set[int]]) -> int:
+        """Write what is not safe, and end the work; returns the records that were written."""
+        job, session, plan, state = self.job, self.session, self.plan, self.state
+        written = _pass(job, session, plan, state, safe, "write")
+        if session.capabilities.links:
+            # The second pass: every record is there, so that what refers to it can be set.
+            _pass(job, session, plan, state, links, "link")
+        state.record({**(state.begun() or {}), "written": True})
+        self.effects.end("written")
+        job.progress.phase("index")
+        session.finish({**plan.target.passport, "state": "complete"} if plan.target.passport else {})
+        job.progress.phase("count")
+        return written
+
+    def write_again(self, lost: Mapping[str, set[int]]) -> None:
+        """Write row groups once more of which the target does not have every record."""
+        again = replace(self, plan=replace(self.plan, target=replace(self.plan.target, resume=True)))
+        again.prepare()
+        again.write(again._again(_all_groups(self.job), lost), links={})
+
+    def presence(self) -> Presence:
+        """Looks for records of the dump in the target."""
+        job = self.job
+        return Presence(job.dump, job.target, self.session, self.plan.mapping.passport, job.stop)
 
 
 def _facts(plan: ImportPlan) -> dict[str, Any]:
@@ -155,27 +210,20 @@ def _facts(plan: ImportPlan) -> dict[str, Any]:
     return {k: made[k] for k in ("ids", "vectors", "document", "namespace", "prefix", "one_namespace")}
 
 
-def check_same_mapping(job: ImportJob, state: ImportState, passport: Passport | None, plan: ImportPlan) -> None:
+def check_same_mapping(
+    job: ImportJob, begun: Mapping[str, Any] | None, passport: Passport | None, plan: ImportPlan
+) -> None:
     """The rest of an interrupted import goes in as its beginning did."""
     now = _facts(plan)
-    begun = passport.to_json() if passport is not None else (state.begun() or {}).get("mapping") or now
-    other = [k for k in now if begun.get(k) != now[k]]
+    made = passport.to_json() if passport is not None else (begun or {}).get("mapping") or now
+    other = [k for k in now if made.get(k) != now[k]]
     if other:
         raise UsageError(
             f"the interrupted import into {job.target.text} was begun with other choices",
-            f"{other[0]} was {begun.get(other[0])!r}, now it would be {now[other[0]]!r}", "nothing more was written",
+            f"{other[0]} was {made.get(other[0])!r}, now it would be {now[other[0]]!r}", "nothing more was written",
             "use the choices of the first run (--namespaces, --ids, --target-config), or begin anew with"
             " --if-exists replace",
         )  # fmt: skip
-
-
-def passport_of(existing: Description) -> Passport | None:
-    if existing.passport is None:
-        return None
-    try:
-        return Passport.from_json(existing.passport)
-    except NotRepresentable:
-        return None
 
 
 def check_existing(
@@ -218,8 +266,8 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 class ShardChecks:
-    """Looks at every shard, in threads, while the target is opened: is it there and whole (in an object store: its size
-    and its footer)?
+    """Looks at every shard, in threads, while the target is opened: is it there and whole, and is what its profile says
+    so, by which the import is planned?
     """
 
     def __init__(self, dump: Dump) -> None:
@@ -231,6 +279,8 @@ class ShardChecks:
                 reader.check_all()
             else:
                 reader.check_footer()
+            if dump.namespace is None:
+                check_profile(dump, entry)
 
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="check")
         self._coming = [self._pool.submit(check, entry) for entry in dump.manifest.shards]
@@ -255,9 +305,20 @@ def check_shards(job: ImportJob, early: ShardChecks | None = None) -> None:
         checks.wait(job.stop)
 
 
-def _acknowledged(job: ImportJob, state: ImportState, session: Target) -> dict[str, set[int]]:
-    """Row groups by shard that need not be written again."""
+def _all_groups(job: ImportJob) -> Groups:
+    return {s.path: set(range(len(s.groups))) for s in job.dump.manifest.shards}
+
+
+def _without(groups: Mapping[str, set[int]], gone: Mapping[str, set[int]]) -> Groups:
+    return {shard: numbers - gone.get(shard, set()) for shard, numbers in groups.items()}
+
+
+def _acknowledged(job: ImportJob, state: ImportState, session: Target, standing: Standing) -> Groups:
+    """Row groups by shard that target or state remember."""
     marks = session.acknowledged()
+    if standing.written and not marks and not session.capabilities.staged:
+        # A target that records marks forgets them at the end.
+        return _all_groups(job)
     if marks is None:
         return _recorded(job, state, "write")
     found: dict[str, set[int]] = {}
@@ -273,22 +334,6 @@ def _recorded(job: ImportJob, state: ImportState, step: str) -> dict[str, set[in
         for s in job.dump.manifest.shards
         if (count := state.acknowledged(s.path, step))
     }
-
-
-def _write(
-    job: ImportJob, session: Target, plan: ImportPlan, state: ImportState, acknowledged: dict[str, set[int]]
-) -> tuple[int, int]:
-    resumed = _rows_of(job, acknowledged)
-    if resumed:
-        job.note(f"going on with an interrupted import: {resumed:,} records are safe already")
-    return _pass(job, session, plan, state, acknowledged, "write"), resumed
-
-
-def _link(
-    job: ImportJob, session: Target, plan: ImportPlan, state: ImportState, acknowledged: dict[str, set[int]]
-) -> None:
-    """The second pass: every record is there, so that what refers to it can be set."""
-    _pass(job, session, plan, state, acknowledged, "link")
 
 
 def _rows_of(job: ImportJob, groups: Mapping[str, set[int]]) -> int:
@@ -314,8 +359,8 @@ def _pass(
     tasks = (
         ImportTask(
             step=step, target=target, dump=job.dump.url, shard=path, limits=dict(job.limits),
-            acknowledged=tuple(sorted(acknowledged.get(path, ()))), import_id=job.import_id, choices=job.choices,
-            part=_part_of(job.dump, path),
+            acknowledged=tuple(sorted(acknowledged.get(path, ()))), import_id=job.import_id, nonce=plan.target.nonce,
+            choices=job.choices, part=_part_of(job.dump, path),
         )
         for path in left
     )  # fmt: skip
@@ -348,22 +393,35 @@ def _executors(
     return [ProcessExecutor(endpoints, ShardDone) for _ in range(count)]
 
 
-def _finish(job: ImportJob, session: Target, plan: ImportPlan, state: ImportState) -> None:
-    job.progress.phase("index")
-    passport = {**plan.target.passport, "state": "complete"} if plan.target.passport else {}
-    session.finish(passport)
-    job.progress.phase("count")
+def check_arrival(work: _Work, skipped: Mapping[str, set[int]]) -> None:
+    """See that the target holds what it should at the end: by its count, and by keys where that proves too little.
+
+    Args:
+        work: that is done.
+        skipped: row groups that this run has not written.
+
+    Raises:
+        Incomplete: records are missing, or there are some that nobody can explain.
+    """
+    job, session = work.job, work.session
     if session.capabilities.count != "exact":
-        _check_arrival(job, session, plan)
-        state.clear()
+        _check_late_count(job, session, work.plan)
         return
+    appended = job.choices.if_exists == "append"
+    looked = _check_present(work) if appended or any(skipped.values()) else False
     count = session.count() or 0
     expected = job.dump.manifest.rows
-    before = int((state.begun() or {}).get("before", 0))
-    least, most = (max(before, expected), before + expected) if job.choices.if_exists == "append" else (expected,) * 2
+    begun = work.state.begun() or {}
+    before, there = int(begun.get("before", 0)), begun.get("there")
+    least, most = (max(before, expected), before + expected) if appended else (expected,) * 2
+    if appended and there is not None:
+        least = most = before + expected - int(there)
     if count > most and job.choices.on_conflict == "skip":
         job.note(f"{job.target.text} counts {count:,} records, {count - most:,} more than the dump explains: somebody"
                  " else wrote there meanwhile, and their records were kept")  # fmt: skip
+    elif appended and looked and not least <= count <= most:
+        job.note(f"every record of the dump is in {job.target.text}, which counted {before:,} records before and counts"
+                 f" {count:,} now: somebody else adds or deletes there meanwhile")  # fmt: skip
     elif not least <= count <= most:
         raise Incomplete(
             f"{job.target.text} counts {count:,} records, the dump has {expected:,}",
@@ -371,10 +429,34 @@ def _finish(job: ImportJob, session: Target, plan: ImportPlan, state: ImportStat
             "the records that were acknowledged are there",
             f"see which: {verify_command(job.dump, job.target)}",
         )
-    state.clear()
 
 
-def _check_arrival(job: ImportJob, session: Target, plan: ImportPlan) -> None:
+def _check_present(work: _Work) -> bool:
+    """Look for every record of the dump; those that are not there are written once more.
+
+    Returns:
+        False where the target cannot be asked.
+    """
+    looked = work.presence().of_all()
+    if looked is not None and looked.missing:
+        work.job.note(f"{looked.missing:,} records are not in {work.job.target.text}, as"
+                      f" {', '.join(map(repr, looked.ids))}: they are written again")  # fmt: skip
+        work.write_again(looked.lost)
+        looked = work.presence().of_all()
+    if looked is None:
+        return False
+    if looked.missing:
+        raise Incomplete(
+            f"{looked.missing:,} records that were written are not in {work.job.target.text}, as"
+            f" {', '.join(map(repr, looked.ids))}",
+            "they were written twice; the database loses them, or somebody else deletes there",
+            "the other records of the dump are there",
+            f"see which: {verify_command(work.job.dump, work.job.target)}",
+        )
+    return True
+
+
+def _check_late_count(job: ImportJob, session: Target, plan: ImportPlan) -> None:
     """Where the count trails behind or is none: wait for it, then look for every record among the target's keys."""
     append = job.choices.if_exists == "append"
     expected = job.dump.manifest.rows

@@ -20,14 +20,13 @@ from .import_run import (
     check_existing,
     check_same_mapping,
     check_shards,
-    is_resumed,
-    passport_of,
     refusal,
     run_import,
 )
 from .import_state import ImportState
 from .results import ImportResult
 from .sessions import Endpoint
+from .standing import look, passport_of
 
 
 @dataclass(slots=True)
@@ -123,11 +122,12 @@ def _look(whole: ImportJob, piece: split.Piece, record: _Record) -> _Step:
         progress=split.Named(whole.progress, piece.target.collection),
     )  # fmt: skip
     job.stop.check()
-    state = ImportState(job.import_id)
     with job.target.open_target(job.stop) as session:
         existing = session.describe()
         complete = _is_complete(job, existing, record)
-        resume = not complete and is_resumed(job, state, existing, session.capabilities)
+        begun = ImportState(job.import_id).begun()
+        standing = look(session, existing, import_id=job.import_id, choices=job.choices, begun=begun)
+        resume = not complete and standing.resume
         if not complete:
             check_existing(job, existing, session.capabilities, resume=resume)
         plan = make_plan(
@@ -135,7 +135,7 @@ def _look(whole: ImportJob, piece: split.Piece, record: _Record) -> _Step:
         )
         passport = None if existing is None else passport_of(existing)
         if resume:
-            check_same_mapping(job, state, passport, plan)
+            check_same_mapping(job, begun, passport, plan)
         elif existing is not None and existing.count and job.choices.if_exists == "append":
             _check_same_namespace(job, existing)
         return _Step(piece, job, plan, complete, session.query_hint() if complete else "")

@@ -43,7 +43,7 @@ class ImportState:
         """What ``begin`` recorded, None when this import has not begun."""
         if not self._store.exists("state.json"):
             return None
-        data = json.loads(self._store.read("state.json", 1 << 20))
+        data = json.loads(self._store.read("state.json", _MAX_BYTES))
         return data if isinstance(data, dict) else None
 
     def begin(self, facts: dict[str, Any]) -> None:
@@ -83,6 +83,8 @@ class ImportState:
             self._folder.rmdir()
 
 
+#: It names row groups of large dumps.
+_MAX_BYTES = 64 << 20
 #: Where each pass keeps what it has acknowledged.
 _FOLDERS = {"write": "acks", "link": "links"}
 

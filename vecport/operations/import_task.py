@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..connectors.contract import Mark, Target
-from ..connectors.decorators import patiently
 from ..dump.dump import Dump, open_dump
 from ..dump.namespace_view import NamespaceView
 from ..limits import DEFAULT_LIMITS
@@ -76,11 +75,12 @@ class Runner:
         if self._own is None or self._writes != wanted:
             self.close()
             endpoint = self._endpoints.resolve(task.target)
-            target = patiently(lambda: endpoint.open_target(stop, reached=True), stop.check)
+            target = endpoint.open_target(stop, reached=True)
             try:
                 plan = make_plan(
-                    dump, endpoint, import_id=task.import_id, choices=task.choices, resume=True, session=target
-                )
+                    dump, endpoint, import_id=task.import_id, choices=task.choices, resume=True, nonce=task.nonce,
+                    session=target,
+                )  # fmt: skip
                 target.attach(plan.target)
             except BaseException:
                 target.close()
@@ -92,7 +92,8 @@ class Runner:
 def _writes(task: ImportTask) -> str:
     """What a session writes: tasks of which this is equal can share one."""
     namespace = None if task.part is None else task.part.share.namespace
-    return json.dumps([task.target.name, task.dump, task.import_id, task.choices.to_json(), namespace], sort_keys=True)
+    made = [task.import_id, task.nonce, task.choices.to_json(), namespace]
+    return json.dumps([task.target.name, task.dump, *made], sort_keys=True)
 
 
 def _part_of(dump: Dump, task: ImportTask) -> Dump:

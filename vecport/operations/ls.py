@@ -12,6 +12,7 @@ from ..dump.dump import open_dump
 from ..dump.layout import MANIFEST
 from ..dump.store import open_store
 from ..errors import NotFound, VecportError
+from .sessions import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def ls(address: str, *, options: Mapping[str, str] | None = None) -> LsResult:
     if dumps is not None:
         return LsResult(address, "dumps", dumps)
     connector, place, _ = registry.resolve(address, role="source", options=options)
-    found = connector.collections(place)
+    found = listed(connector, place)
     return LsResult(place.text, "collections", [{"name": s.name, "rows": s.rows, "detail": s.detail} for s in found])
 
 

@@ -253,6 +253,9 @@ def _plan_target(
     if room is not None:
         facts["target"] |= room
     facts["creates"] = collection_to_json(made.mapping.target)
+    default = made.mapping.capabilities.namespace_names.default
+    if default and "" in made.target.namespaces:
+        notes.append(f"the default namespace is called {default!r} there")
     refused = made.ledger.of("rejected", "lossy")
     if refused:
         notes.append(f"{len(refused)} field(s) would be refused: see the ledger")
@@ -279,9 +282,13 @@ def _plan_split(
     notes[:] = [n for n in notes if not n.startswith(f"{target.text} holds records")]
     for ns, to in wanted.items():
         with replace(target, collection=to.collection).open_target() as session:
-            there = _target_facts(session.describe(), choices)
+            unfit = session.capabilities.collection_names.problem(to.collection)
+            there = _target_facts(None if unfit else session.describe(), choices)
+            there |= {"would": f"refuse: {unfit}"} if unfit else {}
         facts["collections"][ns] = {"collection": to.collection, "records": to.rows, **there}
-        if there["would"].startswith("refuse"):
+        if unfit:
+            notes.append(f"no collection can be called {to.collection!r}: {unfit}")
+        elif there["would"].startswith("refuse"):
             notes.append(f"{to.collection} holds records: choose --if-exists append or replace, or another collection")
 
 

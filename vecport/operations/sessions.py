@@ -11,9 +11,10 @@ import msgspec
 
 from ..connectors import registry
 from ..connectors.address import Place
-from ..connectors.contract import Connector, Selection, Source, Target
-from ..connectors.decorators import decorated_source, decorated_target
+from ..connectors.contract import CollectionSummary, Connector, Selection, Source, Target
+from ..connectors.decorators import decorated_source, decorated_target, patiently
 from ..connectors.guest import UNBOUNDED, Guest, interruptible
+from ..connectors.report import Stoppable
 from ..connectors.secrets import Secret
 from ..dump.dump import Dump
 from ..errors import NotFound, UsageError
@@ -59,7 +60,12 @@ class Endpoint:
             UsageError: namespaces are selected, and the source does not select by them.
         """
         connector = registry.get(self.connector)
-        opened = connector.open_source(self.place, self.collection, selection)
+        check = stop.check if stop else None
+        opened = patiently(
+            lambda: connector.open_source(self.place, self.collection, selection), check, reached=reached
+        )
+        if check is not None:
+            opened.report = Stoppable(check)
         if selection.namespaces and not opened.capabilities.selects_namespaces:
             opened.close()
             raise UsageError(
@@ -67,7 +73,7 @@ class Endpoint:
                 f"--namespace {', '.join(map(repr, selection.namespaces))} was given",
                 next="choose records with --where" if connector.info.where else "export all of them",
             )
-        return decorated_source(opened, self.guest, interruptible(stop.check if stop else None), reached=reached)
+        return decorated_source(opened, self.guest, interruptible(check), reached=reached)
 
     def open_target(self, stop: Stop | None = None, *, reached: bool = False) -> Target:
         """Open a writing session that keeps the guest's bounds and retries what is worth retrying, until ``stop``.
@@ -77,9 +83,11 @@ class Endpoint:
             reached: the database has answered this run already.
         """
         connector = registry.get(self.connector)
-        opened = connector.open_target(self.place, self.collection)
-        clock = interruptible(stop.check if stop else None)
-        return decorated_target(opened, self.guest, clock, connector.info.title, reached=reached)
+        check = stop.check if stop else None
+        opened = patiently(lambda: connector.open_target(self.place, self.collection), check, reached=reached)
+        if check is not None:
+            opened.report = Stoppable(check)
+        return decorated_target(opened, self.guest, interruptible(check), connector.info.title, reached=reached)
 
     def shared(self, workers: int) -> Endpoint:
         """The same for one of some workers: together they keep the guest's bounds."""
@@ -167,7 +175,7 @@ class Endpoints:
 
 def endpoint(
     address: str, *, role: str, collection: str | None, options: Mapping[str, str] | None = None, create: bool = False,
-    guest: Guest = UNBOUNDED,
+    guest: Guest = UNBOUNDED, stop: Stop | None = None,
 ) -> Endpoint:  # fmt: skip
     """Resolve what a user typed into one collection.
 
@@ -178,6 +186,7 @@ def endpoint(
         options: connector options.
         create: the collection need not exist (a target).
         guest: bounds on what its sessions ask of the database.
+        stop: ends a wait for the list of collections.
 
     Raises:
         UsageError: several collections and none named, or none named for a new one.
@@ -187,7 +196,7 @@ def endpoint(
     if create:
         name = connector.sole_collection(place) or name
     if name is None:
-        name = _only_collection(connector, place, create)
+        name = _only_collection(connector, place, create, stop)
     return Endpoint(connector.info.name, place, name, address.partition("#")[0], dict(options or {}), guest)
 
 
@@ -204,15 +213,21 @@ def target_endpoint(
     return endpoint(target, role="target", collection=name, options=options, create=True, guest=guest)
 
 
-def _only_collection(connector: Connector, place: Place, create: bool) -> str:
+def listed(connector: Connector, place: Place, stop: Stop | None = None) -> list[CollectionSummary]:
+    """The collections of a place; asked for again where the answer is no answer."""
+    check = stop.check if stop else None
+    return patiently(lambda: connector.collections(place), check, reached=False, apart=True)
+
+
+def _only_collection(connector: Connector, place: Place, create: bool, stop: Stop | None) -> str:
     if create:
         raise UsageError(
             f"{place.text}: which collection shall be written?", next="name it: --collection NAME (or ADDRESS#NAME)"
         )
-    found = connector.collections(place)
+    found = listed(connector, place, stop)
     if len(found) == 1:
         return found[0].name
     if not found:
         raise NotFound(f"{place.text} has no collection", next="check the address")
-    listed = "\n".join(f"  {s.name}" + (f"  {s.rows:,} records" if s.rows is not None else "") for s in found[:20])
-    raise UsageError(f"{place.text} has {len(found)} collections:\n{listed}", next="name one: --collection NAME")
+    shown = "\n".join(f"  {s.name}" + (f"  {s.rows:,} records" if s.rows is not None else "") for s in found[:20])
+    raise UsageError(f"{place.text} has {len(found)} collections:\n{shown}", next="name one: --collection NAME")

@@ -109,7 +109,7 @@ class ImportTask(msgspec.Struct, frozen=True, kw_only=True, tag="import", forbid
         dump, shard: what is written.
         limits: raised bounds for reading the dump, by name.
         acknowledged: row groups that need not be written again.
-        import_id, choices: what every worker plans alike.
+        import_id, nonce, choices: what every worker plans alike.
         part: the records of the shard that it is about; None for all.
     """
 
@@ -120,6 +120,7 @@ class ImportTask(msgspec.Struct, frozen=True, kw_only=True, tag="import", forbid
     acknowledged: tuple[int, ...]
     import_id: str
     choices: Choices
+    nonce: str = ""
     step: str = "write"
     part: ShareOf | None = None
 

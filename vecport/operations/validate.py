@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..dump.dump import Dump, foreign_files, open_dump
 from ..dump.layout import MANIFEST
@@ -20,12 +19,14 @@ from ..errors import IntegrityError, NotFound, NotRepresentable
 from ..limits import DEFAULT_LIMITS
 from ..model import canonical, hashes, ids
 from ..model.batch import page_schema, vector_fault
+from ..model.profile import Profile, profile_page
 from .compare.levels import check_level
+from .profiles import profile_fault
 from .progress import Progress, Silent, Stop
 from .reconcile import repeated_keys
 from .rejects import fault
 
-_MAX_FINDINGS = 20
+_PROFILE = "the profile of {} is what its records give"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def validate(
 
     Args:
         dump: folder or URL.
-        level: ``quick`` (manifest, files, sizes, footers), ``full`` (and the SHA-256 of every shard) or ``deep``
+        level: ``quick`` (manifest, files, sizes, footers), ``full`` (and SHA-256 and profile of each shard) or ``deep``
             (and every record: hashes, canonical metadata, ids, dimensions, unique keys, sums).
         limits: raised bounds, by name.
         progress, stop: as in ``export``.
@@ -120,14 +121,30 @@ def _check_dump(dump: Dump, level: str, report: _Report, progress: Progress, sto
     progress.phase("validate", dump.manifest.rows)
     report.run("files", "no file is in the folder that the manifest does not name", lambda: _extra_files(dump))
     whole = [entry for entry in entries if _whole(dump, entry, level, report, progress, stop)]
-    if level != "deep":
+    if level == "quick":
         return
-    sound = [
-        report.run("records", f"every record of {e.path} is well formed", partial(_records, dump, e, progress, stop))
-        for e in whole
-    ]
+    if level == "full":
+        for e in whole:
+            stop.check()
+            report.run("profile", _PROFILE.format(e.path), partial(_profile, dump, e))
+        return
+    sound = [_sound(dump, e, report, progress, stop) for e in whole]
     if all(sound) and len(whole) == len(entries):
         report.run("unique-keys", "no key stands twice", lambda: _unique(dump))
+
+
+def _sound(dump: Dump, entry: ShardEntry, report: _Report, progress: Progress, stop: Stop) -> bool:
+    """Check the records of a shard and, when they are well formed, what the manifest says of them."""
+    counted = Profile()
+    check = partial(_records, dump, entry, counted, progress, stop)
+    sound = report.run("records", f"every record of {entry.path} is well formed", check)
+    if sound:
+        report.run("profile", _PROFILE.format(entry.path), lambda: profile_fault(dump, entry, counted))
+    return sound
+
+
+def _profile(dump: Dump, entry: ShardEntry) -> str | None:
+    return profile_fault(dump, entry, dump.counted(entry))
 
 
 def _whole(dump: Dump, entry: ShardEntry, level: str, report: _Report, progress: Progress, stop: Stop) -> bool:
@@ -154,7 +171,7 @@ def _unique(dump: Dump) -> str | None:
     return f"{count:,} records repeat a key" if count else None
 
 
-def _records(dump: Dump, entry: ShardEntry, progress: Progress, stop: Stop) -> str | None:
+def _records(dump: Dump, entry: ShardEntry, counted: Profile, progress: Progress, stop: Stop) -> str | None:
     total, low, high = 0, [], []
     for number, group in enumerate(dump.shard(entry).groups()):
         stop.check()
@@ -162,6 +179,7 @@ def _records(dump: Dump, entry: ShardEntry, progress: Progress, stop: Stop) -> s
         finding = _group(dump, group, where)
         if finding:
             return finding
+        counted.add(profile_page(group, dump.collection))
         id_texts = group.column("id").to_pylist()
         if id_texts:
             a, b = ids.bounds(id_texts, dump.collection.id_kind)
@@ -183,7 +201,6 @@ def _records(dump: Dump, entry: ShardEntry, progress: Progress, stop: Stop) -> s
 def _group(dump: Dump, group: pa.RecordBatch, where: str) -> str | None:
     c = dump.collection
     page = group.select(page_schema(c).names)
-    _limits(dump, group, where)
     for text in group.column("id").to_pylist():
         ids.check(text, c.id_kind)
     if not np.array_equal(hashes.vector_hashes(page, c), np.asarray(group.column("_vh"))):
@@ -199,12 +216,6 @@ def _group(dump: Dump, group: pa.RecordBatch, where: str) -> str | None:
         if finding:
             return f"{where}: vector {v.name!r} {finding}"
     return None
-
-
-def _limits(dump: Dump, group: pa.RecordBatch, where: str) -> None:
-    for column, bound in (("id", "id_bytes"), ("metadata", "metadata_bytes"), ("document", "document_bytes")):
-        longest = pc.max(pc.binary_length(group.column(column))).as_py() or 0
-        dump.limits.check(bound, longest, where)
 
 
 def _is_object(text: str) -> bool:

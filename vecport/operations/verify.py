@@ -11,6 +11,7 @@ from ..connectors.contract import Description, Selection, Source
 from ..connectors.guest import Guest
 from ..dump.dump import Dump, open_dump
 from ..dump.namespace_view import NamespaceView, Share, shares
+from ..dump.records import Records
 from ..errors import NotFound, UsageError
 from ..limits import DEFAULT_LIMITS
 from ..model.compare import Finding
@@ -151,7 +152,9 @@ def verify(
     if namespaces == "split":
         return _verify_split(opened, target_endpoint(target, collection, target_options, opened, guest), how)
     return _verify(
-        opened, endpoint(target, role="target", collection=collection, options=target_options, guest=guest), how
+        opened,
+        endpoint(target, role="target", collection=collection, options=target_options, guest=guest, stop=how.stop),
+        how,
     )
 
 
@@ -176,7 +179,10 @@ def _verify(dump: Dump, place: Endpoint, how: _How) -> VerifyResult:
         check_present(opened)
         widening = Widening()
         while True:
-            compared = Comparison(opened, session, token, description, how.tolerance, how.memory_bytes, widening)
+            compared = Comparison(
+                opened, str(opened.manifest.identity), session, token, description, how.tolerance, how.memory_bytes,
+                widening,
+            )  # fmt: skip
             try:
                 tally, count, method, more = _found(compared, opened, session, how)
                 break
@@ -201,7 +207,7 @@ def _verify(dump: Dump, place: Endpoint, how: _How) -> VerifyResult:
     )  # fmt: skip
 
 
-def _found(compared: Comparison, dump: Dump, session: Source, how: _How) -> tuple[Tally, int, str, tuple[str, ...]]:
+def _found(compared: Comparison, dump: Records, session: Source, how: _How) -> tuple[Tally, int, str, tuple[str, ...]]:
     """The counts, the database's own, how it was read, and notes."""
     if how.level != "quick":
         tally = compared.run(how.level == "deep", how.progress, how.stop)

@@ -26,9 +26,10 @@ from ..connectors.contract import Connector, Effect, Json, Mark, Page, Selection
 from ..connectors.decorators import checked_target
 from ..errors import IntegrityError, NotFound, NotRepresentable, UsageError, VecportError
 from ..model import canonical
-from ..model.batch import page_schema
+from ..model.batch import join_pages, page_schema
 from ..model.capabilities import SourceCapabilities, TargetCapabilities
 from ..model.collection import Bound, Collection, VectorField
+from ..model.compare import Judge
 from ..model.profile import profile_page
 from .records import Record, batch_of, id_text, vectors_of
 from .seen import Key, Seen, seen
@@ -360,10 +361,15 @@ class Bench:
     # -- comparing -----------------------------------------------------------------------------
 
     def expect(self, collection: Collection, records: Sequence[Record], got: Reading | None = None) -> Reading:
-        """Read a collection and hold it against the records that it shall have, bit for bit or within its bounds."""
+        """Read a collection and hold it against the records that it shall have, bit for bit or within its bounds.
+
+        Two say whether it is the same: ``compare``, and the judge that the pipeline asks. They must agree.
+        """
         got = got or self.read(collection)
-        wanted = seen(batch_of(records, collection), collection)
-        compare(wanted, got.seen, {v.name: self.bound(v) for v in collection.vectors})
+        wanted = batch_of(records, collection)
+        bounds = {v.name: self.bound(v) for v in collection.vectors}
+        compare(seen(wanted, collection), got.seen, bounds)
+        judge(wanted, collection, got, {name: bound for name, bound in bounds.items() if bound is not None})
         return got
 
     def bound(self, field: VectorField) -> Bound | None:
@@ -409,7 +415,11 @@ def _metadata(n: int, caps: TargetCapabilities, seed: int) -> dict[str, Any]:
 
 
 def compare(wanted: Sequence[Seen], got: Sequence[Seen], bounds: Mapping[str, Bound | None]) -> None:
-    """Raise an ``AssertionError`` that names the first difference between what was written and what was read."""
+    """Raise an ``AssertionError`` that names the first difference between what was written and what was read.
+
+    It is an oracle of its own, record by record and in plain Python: were ``model.compare`` blind for something, the
+    suite would still see it.
+    """
     repeated = [k for k, n in Counter(s.key for s in got).items() if n > 1]
     assert not repeated, f"read more than once: {repeated[:5]}"
     there, expected = {s.key: s for s in got}, {s.key: s for s in wanted}
@@ -425,6 +435,19 @@ def compare(wanted: Sequence[Seen], got: Sequence[Seen], bounds: Mapping[str, Bo
         for name, value in want.vectors.items():
             problem = difference(value, found.vectors[name], bounds.get(name))
             assert problem is None, f"vector {name!r} of {key}: {problem}"
+
+
+def judge(wanted: pa.RecordBatch, collection: Collection, got: Reading, bounds: Mapping[str, Bound]) -> None:
+    """Raise an ``AssertionError`` where the judge finds records changed that ``compare`` finds the same."""
+    if not wanted.num_rows:
+        return
+    there = {key: place for place, key in enumerate(got.keys)}
+    keys = zip(wanted.column("namespace").to_pylist(), wanted.column("id").to_pylist(), strict=True)
+    # Of two with one key the later is there.
+    rows = {key: row for row, key in enumerate(keys)}
+    read = join_pages(got.collection, [page.batch for page in got.pages]).take(pa.array([there[key] for key in rows]))
+    verdict = Judge(collection, got.collection, bounds).compare(wanted.take(pa.array(list(rows.values()))), read)
+    assert verdict.within.all(), f"the judge finds another record: {verdict.findings()[0]}"
 
 
 def difference(want: Any, got: Any, bound: Bound | None) -> str | None:

@@ -63,6 +63,43 @@ class Lifecycle:
             pytest.fail("another import's records were taken for this one's")
         bench.expect(made, records[:2])
 
+    @pytest.mark.parametrize("if_exists", ["create", "replace", "append"])
+    def test_what_was_begun_is_known_by_its_nonce(self, bench: Bench, if_exists: str) -> None:
+        plan, made, records = _begun(bench, if_exists)
+        with bench.target(made.name) as target:
+            assert target.begun(plan.import_id, target.describe()) is None, "known before it was begun"
+            target.prepare(plan)
+        with bench.target(made.name) as target:
+            there = target.describe()
+            assert target.begun(plan.import_id, there) == plan.nonce, "the nonce of the plan is not kept"
+            assert target.begun("another", there) is None, "another import is taken for this one"
+        again = _with_nonce(plan, "b" * 32)
+        with bench.writing(replace(again, resume=True)) as target:
+            assert not target.acknowledged(), "acknowledged before it began anew"
+            assert target.begun(plan.import_id, target.describe()) == again.nonce, "the nonce before is kept"
+            target.write(batch_of(records, made), Mark(SHARD, 0))
+            target.finish(again.passport)
+        bench.expect(made, records)
+
+    def test_records_that_are_there_are_told_from_those_that_are_not(self, bench: Bench) -> None:
+        made = bench.collection()
+        records = bench.records(made, 5)
+        plan = bench.plan(made, records)
+        with bench.writing(plan) as target:
+            target.write(batch_of(records[:4], made), Mark(SHARD, 0))
+            keys = [(r.namespace, r.id) for r in records]
+            if target.holds(keys) is None:
+                does_not_apply("its source is asked")
+            # Repeated and in another order, as samples may be.
+            assert list(target.holds([*keys[::-1], keys[0]]) or ()) == [False, True, True, True, True, True]
+            if bench.target_caps.ack == "transactional":
+                target.forget([Mark(SHARD, 0)])
+                assert Mark(SHARD, 0) not in (target.acknowledged() or ())
+                target.write(batch_of(records[:4], made), Mark(SHARD, 0))
+            target.write(batch_of(records[4:], made), Mark(SHARD, 1))
+            target.finish(plan.passport)
+        bench.expect(made, records)
+
     def test_an_unknown_setting_is_refused_and_nothing_created(self, bench: Bench) -> None:
         made = bench.collection()
         records = bench.records(made, 1)
@@ -147,6 +184,24 @@ def _of_an_import(
     plan = bench.plan(made, records, if_exists=if_exists)
     passport = Passport(made, rules=bench.connector.info.name, rows=len(records), import_id=plan.import_id)
     return replace(plan, passport=passport.to_json()), made, records
+
+
+def _begun(bench: Bench, if_exists: str) -> tuple[TargetPlan, Collection, list[Record]]:
+    """A plan as the pipeline makes it, with a nonce, for a target with or without a passport."""
+    if if_exists not in bench.target_caps.if_exists:
+        does_not_apply(f"{if_exists} is not offered")
+    if bench.target_caps.passport:
+        plan, made, records = _of_an_import(bench, if_exists)
+    else:
+        made = bench.collection()
+        records = bench.records(made, 6)
+        plan = bench.plan(made, records, if_exists=if_exists)
+    return _with_nonce(plan, "a" * 32), made, records
+
+
+def _with_nonce(plan: TargetPlan, nonce: str) -> TargetPlan:
+    passport = {**plan.passport, "nonce": nonce} if plan.passport else plan.passport
+    return replace(plan, nonce=nonce, passport=passport)
 
 
 def _foreign(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
     "vecport.testing.cases_facts",
     "vecport.testing.cases_lifecycle",
     "vecport.testing.cases_metadata",
+    "vecport.testing.cases_names",
     "vecport.testing.cases_reading",
     "vecport.testing.cases_safety",
     "vecport.testing.cases_sameness",
@@ -43,6 +44,7 @@ from .bench import Bench, Way, engine_missing  # noqa: E402
 from .cases_facts import Facts  # noqa: E402
 from .cases_lifecycle import Lifecycle  # noqa: E402
 from .cases_metadata import Ids, Metadata  # noqa: E402
+from .cases_names import Naming  # noqa: E402
 from .cases_reading import Live, Reading  # noqa: E402
 from .cases_safety import Safety  # noqa: E402
 from .cases_sameness import Sameness  # noqa: E402
@@ -56,7 +58,7 @@ __all__ = ["Bench", "ConnectorContract", "Record", "Way", "engine_missing"]
 
 
 class ConnectorContract(
-    Suite, Facts, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety, Lifecycle, Sameness
+    Suite, Facts, Naming, Writing, Vectors, Metadata, Ids, Reading, Live, Workers, Native, Safety, Lifecycle, Sameness
 ):  # fmt: skip
     """Subclass it, name the connector, and give the fixture ``place``.
 

@@ -32,6 +32,10 @@ class Suite:
         """The name of the ``n``-th collection; another one where the database's grammar asks for it."""
         return f"contract{n}"
 
+    def spelled(self, name: str) -> str:
+        """How a user writes a collection's name; another way where parts of it would be names of other things."""
+        return name
+
     def names(self, place: Place) -> set[str]:
         """The collections in the place."""
         return {summary.name for summary in self.connector.collections(place)}

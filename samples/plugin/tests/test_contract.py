@@ -1,6 +1,7 @@
 """Everything that vecport asks of a connector, over sqlite-vec."""
 
 import pytest
+from hands import SqliteVecHands
 from vecport_sqlite_vec import SqliteVecConnector
 
 from vecport.connectors.address import parse
@@ -8,7 +9,7 @@ from vecport.testing.contract import ConnectorContract
 
 
 class TestSqliteVec(ConnectorContract):
-    connector = SqliteVecConnector()
+    connector, hands = SqliteVecConnector(), SqliteVecHands
 
     @pytest.fixture(scope="class")
     def place(self, tmp_path_factory):

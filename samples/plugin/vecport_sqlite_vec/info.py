@@ -24,6 +24,7 @@ class SqliteVecConnector(Connector):
             Option("document", "The text column that holds the document.", "document"),
             Option("metadata", "The text column that holds metadata as a JSON object.", "metadata"),
         ),
+        takes_host=False,
         where="an SQL condition over the table's columns, as genre = 'travel'",
     )
     source, target = SqliteVecSource, SqliteVecTarget

@@ -33,6 +33,7 @@ class SqliteVecTarget(keyed.KeyedTarget[Any]):
             r"(?!(id|document|metadata|distance|k|rowid)$)[a-z][a-z0-9_]*",
             says="its vectors are called by small letters, digits and _, and not like other columns",
         ),
+        collection_names=Names(r"(?i)(?!sqlite_)[^\0]+", says="SQLite keeps names that begin with sqlite_ to itself"),
         kinds={"dense": frozenset({"float32", "int8"}), "binary": frozenset({"bit"})},
         metrics=frozenset({"l2", "cosine", "l1"}),
         kind_metrics={"binary": frozenset({"hamming"})},

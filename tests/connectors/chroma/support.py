@@ -22,6 +22,7 @@ from vecport.connectors import address
 from vecport.connectors.address import parse
 from vecport.connectors.chroma import ChromaConnector
 from vecport.connectors.contract import Mark, Selection, Source, Target, TargetPlan
+from vecport.connectors.decorators import checked_target
 from vecport.connectors.kit import folders
 from vecport.connectors.secrets import Secret
 from vecport.dump import open_dump
@@ -74,7 +75,8 @@ def batch_of(
 
 
 def open_target(text: str | Path, name: str = "docs", **options: str | Secret) -> Target:
-    return CONNECTOR.open_target(place_of(text, **options), name)
+    """A writing session, behind what the pipeline refuses for every connector."""
+    return checked_target(CONNECTOR.open_target(place_of(text, **options), name), CONNECTOR.info.title)
 
 
 def open_source(text: str | Path, name: str = "docs", selection: Selection = EVERYTHING, **options: Any) -> Source:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vecport.connectors.address import Place, parse
 from vecport.connectors.contract import Mark, Selection, TargetPlan
+from vecport.connectors.decorators import checked_target
 from vecport.connectors.jsonl import JsonlConnector, client
 from vecport.model.collection import Collection
 from vecport.testing.records import Record, batch_of
@@ -50,7 +51,7 @@ def plan_of(collection: Collection, rows: int, **changes: Any) -> TargetPlan:
 
 def write(path: Path, collection: Collection, records: list[Record], **changes: Any) -> None:
     plan = plan_of(collection, len(records), **changes)
-    with CONNECTOR.open_target(place_of(path), "rows") as session:
+    with checked_target(CONNECTOR.open_target(place_of(path), "rows"), CONNECTOR.info.title) as session:
         session.prepare(plan)
         session.attach(plan)
         session.write(batch_of(records, collection), Mark("a.parquet", 0))

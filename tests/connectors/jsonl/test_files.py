@@ -31,6 +31,18 @@ def test_partitions_cut_at_every_record_and_at_checkpoints(tmp_path: Path, monke
         assert [int(r["id"]) for r in read(path, 3, target_rows)[1]] == list(range(500))
 
 
+def test_a_file_that_is_not_there_is_told_what_to_type_next(tmp_path: Path) -> None:
+    for folder, word in ((tmp_path / "none", "folder"), (tmp_path, "another file")):
+        with pytest.raises(NotFound) as caught:
+            CONNECTOR.collections(place_of(folder / "row.jsonl"))
+        assert word in caught.value.next
+    for name in ("other.jsonl", "rows.jsonl"):
+        written(tmp_path / name, "{}")
+    with pytest.raises(NotFound) as caught:
+        CONNECTOR.collections(place_of(tmp_path / "row.jsonl"))
+    assert caught.value.next == f"name one of them, as jsonl:{tmp_path / 'rows.jsonl'}"
+
+
 CHANGES: dict[str, Callable[[Path], Any]] = {
     "appended": lambda p: p.open("a").write('{"id":99}\n'),
     "truncated": lambda p: os.truncate(p, 10),

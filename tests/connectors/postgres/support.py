@@ -19,6 +19,7 @@ from psycopg import sql
 
 from vecport.connectors.address import Place, parse, with_options
 from vecport.connectors.contract import Mark, Selection, TargetPlan
+from vecport.connectors.decorators import checked_target
 from vecport.connectors.postgres import PostgresConnector, PostgresSource, PostgresTarget
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, VectorField, renamed
@@ -71,8 +72,10 @@ def source(table: str, where: str | None = None, place: Place | None = None, **o
 
 
 def target(table: str, place: Place | None = None, **options: str) -> PostgresTarget:
-    """A writing session."""
-    return CONNECTOR.open_target(place or server_place(**options), table)
+    """A writing session, behind what the pipeline refuses for every connector."""
+    session = CONNECTOR.open_target(place or server_place(**options), table)
+    checked_target(session, CONNECTOR.info.title)
+    return session
 
 
 def pages(

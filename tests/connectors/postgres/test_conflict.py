@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vecport.connectors.contract import Mark
-from vecport.errors import AlreadyExists, IntegrityError
-from vecport.model.collection import Collection, Field
+from vecport.connectors.postgres import conflicts
+from vecport.errors import AlreadyExists, IntegrityError, Unavailable
+from vecport.model.collection import Collection, Field, VectorField
+from vecport.testing.records import Record, Sparse, batch_of
 
-from .support import SHARD, connect, free, load, numbered, plan_for, run, target
+from .support import SHARD, connect, free, fresh, load, numbered, plan_for, run, target
 
 ROWS = 2_000
 THEIRS = '{"theirs": true}'
@@ -74,7 +78,7 @@ def test_fail_names_the_record_and_writes_nothing_of_the_group(mode: str) -> Non
         writing.prepare(plan_for(collection, [page], if_exists=mode, on_conflict="fail"))
         run(f"INSERT INTO {collection.name} (id, metadata) VALUES (7, '{THEIRS}')")
         writing.write(page.slice(0, 5), Mark(SHARD, 0))
-        with pytest.raises(AlreadyExists, match="the record '7' is in the table") as caught:
+        with pytest.raises(AlreadyExists, match="record '7' is in collection") as caught:
             writing.write(page.slice(5), Mark(SHARD, 1))
         assert "--on-conflict skip" in str(caught.value)
         assert writing.acknowledged() == {Mark(SHARD, 0)}
@@ -100,12 +104,112 @@ def test_texts_that_compare_as_equal_are_other_content(choice: str) -> None:
     load(collection, [first])
     again = numbered(collection, ["1", "2"], ['{"j":1,"k":1,"n":"1.5"}', '{"j":1,"k":1,"n":"1.50"}'])
     if choice == "fail":
-        with pytest.raises(AlreadyExists, match="the record '2'"):
+        with pytest.raises(AlreadyExists, match="record '2'"):
             load(collection, [again], if_exists="append", on_conflict=choice)
     else:
         load(collection, [again], if_exists="append", on_conflict=choice)
     wanted = "1.50" if choice == "replace" else "1.5"
     assert run(f"SELECT id, n::text FROM {collection.name} ORDER BY id") == [(1, "1.5"), (2, wanted)]
+
+
+#: What another program does to record 2, and whether it has other content then.
+CHANGES = {
+    "nothing": ("SET document = document", False),
+    "dense: the last bit": ("SET d = '[1,2.0000002]'", True),
+    "dense: a sign": ("SET d = '[1,-2]'", True),
+    "dense: absent": ("SET d = NULL", True),
+    "half: an element": ("SET h = '[1,2.25]'", True),
+    "half: spelled otherwise": ("SET h = '[1.0,2.50]'", False),
+    "sparse: an index": ("SET s = '{2:1,9:2}/1000000000'", True),
+    "sparse: a value": ("SET s = '{2:1,8:2.5}/1000000000'", True),
+    "sparse: absent": ("SET s = NULL", True),
+    "binary: a bit": ("SET b = B'10101011'", True),
+    "document": ("SET document = 'text 1 '", True),
+    "document: absent": ("SET document = NULL", True),
+    "metadata: a value": ("SET metadata = jsonb_set(metadata, '{n}', '2')", True),
+    "metadata: 1 and 1.0": ("SET metadata = jsonb_set(metadata, '{n}', '1.0')", True),
+    'metadata: 1 and "1"': ("SET metadata = jsonb_set(metadata, '{n}', '\"1\"')", True),
+    "metadata: null and gone": ("SET metadata = metadata - 'z'", True),
+    "metadata: a key more": ("SET metadata = metadata || '{\"more\": 1}'", True),
+    "metadata: the order of a list": ("SET metadata = jsonb_set(metadata, '{l}', '[2, 1]')", True),
+    "metadata: what no export takes": ("SET metadata = '[]'", True),
+}
+KINDS = (
+    VectorField("d", dim=2, metric="l2"), VectorField("h", dtype="float16", dim=2, metric="l2"),
+    VectorField("s", "sparse", metric="l2"), VectorField("b", "binary", "bit", 8, "hamming"),
+)  # fmt: skip
+
+
+def test_each_single_change_of_another_program_is_a_conflict_and_nothing_else(
+    record_property: Callable[[str, object], None],
+) -> None:
+    collection = Collection(fresh("judged"), "int", KINDS)
+    vectors: dict[str, Any] = {
+        "d": np.array([1, 2], np.float32), "h": np.array([1, 2.5], np.float32), "s": Sparse((1, 7), (1.0, 2.0)),
+        "b": np.array([1, 0, 1, 0, 1, 0, 1, 0], np.uint8),
+    }  # fmt: skip
+    made = [Record(str(i), vectors, {"n": 1, "z": None, "l": [1, 2]}, "text 1") for i in (1, 2, 3)]
+    page = batch_of(made, collection)
+    load(collection, [page])
+    wrong = []
+    for what, (change, differs) in CHANGES.items():
+        run(f"UPDATE {collection.name} {change} WHERE id = 2")
+        try:
+            load(collection, [page], if_exists="append", on_conflict="fail")
+        except AlreadyExists as e:
+            found = "record '2' is in" in e.what
+        else:
+            found = False
+        wrong += [what] if found != differs else []
+        load(collection, [page], if_exists="append", on_conflict="replace")
+    record_property("tally", ["conflicts judged, Postgres", len(CHANGES) - len(wrong), len(CHANGES)])
+    assert not wrong
+
+
+def test_a_key_that_is_spelled_otherwise_is_the_same_record_with_other_content() -> None:
+    collection = Collection(fresh("spelled"), "string", key=(Field("k", "numeric", "text", nullable=False),), fields=())
+    load(collection, [numbered(collection, ["1.5"])])
+    with pytest.raises(AlreadyExists, match=r"record '1\.5' is in"):
+        load(collection, [numbered(collection, ["2.5", "1.50"])], if_exists="append", on_conflict="fail")
+    load(collection, [numbered(collection, ["2.5", "1.5"])], if_exists="append", on_conflict="fail")
+    assert run(f"SELECT k::text FROM {collection.name} ORDER BY k") == [("1.5",), ("2.5",)]
+
+
+def test_a_record_that_is_in_the_way_and_then_gone_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection, (page,) = free(4)
+    load(collection, [page])
+    run(f"UPDATE {collection.name} SET metadata = '{THEIRS}' WHERE id = 2")
+    real = conflicts.There.refuse_other
+
+    def slowly(*arguments: Any) -> Callable[[Any], int]:
+        run(f"DELETE FROM {collection.name} WHERE id = 2")
+        return real(*arguments)
+
+    monkeypatch.setattr(conflicts.There, "refuse_other", slowly)
+    load(collection, [page], if_exists="append", on_conflict="fail")
+    assert contents(collection.name) == {i: {"n": i} for i in range(4)}
+
+
+def test_whoever_waits_to_lock_the_table_does_not_hang_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection, (page,) = free(4)
+    load(collection, [page])
+    monkeypatch.setattr(conflicts, "_LOCK_SECONDS", 0.2)
+    real, waiting = conflicts.There.refuse_other, list[threading.Thread]()
+
+    def locked(*arguments: Any) -> Callable[[Any], int]:
+        """Somebody adds a column, and waits for the import's transaction."""
+        waiting.append(threading.Thread(target=run, args=[f"ALTER TABLE {collection.name} ADD extra int"]))
+        waiting[0].start()
+        while not run(f"SELECT 1 FROM pg_locks WHERE relation = '{collection.name}'::regclass AND NOT granted"):
+            pass
+        return real(*arguments)
+
+    monkeypatch.setattr(conflicts.There, "refuse_other", locked)
+    with pytest.raises(Unavailable, match="does not answer") as caught:
+        load(collection, [page], if_exists="append", on_conflict="fail")
+    assert "lock" in str(caught.value)
+    waiting[0].join(timeout=30)
+    assert not waiting[0].is_alive()
 
 
 @pytest.mark.parametrize("choice", ["skip", "fail", "replace"])

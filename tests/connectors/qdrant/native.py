@@ -10,7 +10,7 @@ from vecport.connectors.address import Place
 from vecport.connectors.contract import TargetPlan
 from vecport.connectors.qdrant import settings
 
-from .support import CONNECTOR, MARK, collection, page, source
+from .support import CONNECTOR, MARK, collection, loading, page, source
 
 NATIVE: dict[str, Any] = {
     "shard_number": 2,
@@ -44,5 +44,6 @@ def import_native(place: Place, name: str, native: dict[str, Any], **plan: Any) 
     made = TargetPlan(collection=c, rows=1, native=native, **plan)
     with CONNECTOR.open_target(place, name) as target:
         target.prepare(made)
-        target.write(page(c, ["1"], metadata=[{"year": 2020}]), MARK)
+        with loading(target, made):
+            target.write(page(c, ["1"], metadata=[{"year": 2020}]), MARK)
         target.finish({"state": "complete"})

@@ -7,7 +7,8 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
 from vecport.connectors.address import Place
-from vecport.connectors.contract import Mark, Page, Selection, TargetPlan
+from vecport.connectors.contract import Mark, Page, Selection, Target, TargetPlan
+from vecport.connectors.decorators import checked_target
 from vecport.connectors.qdrant import QdrantConnector, QdrantSource, wire
 from vecport.errors import Unavailable
 from vecport.model import canonical
@@ -50,9 +52,22 @@ def page(
 
 
 def write(place: Place, c: Collection, batch: pa.RecordBatch, **plan: Any) -> None:
-    with CONNECTOR.open_target(place, c.name) as target:
+    with checked_target(CONNECTOR.open_target(place, c.name), CONNECTOR.info.title) as target:
         target.prepare(TargetPlan(collection=c, rows=len(batch), **({"if_exists": "append"} | plan)))
         target.write(batch, MARK)
+
+
+@contextmanager
+def loading(target: Target, plan: TargetPlan) -> Iterator[None]:
+    """The time of a load, with what the target changes for it."""
+    effects = target.effects(plan)
+    for effect in effects:
+        target.apply(effect)
+    try:
+        yield
+    finally:
+        for effect in effects:
+            target.undo(effect)
 
 
 def source(place: Place, name: str, where: str | None = None) -> QdrantSource:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from vecport.testing.heard import Heard
 
 from .native import NATIVE, import_native, native_of, stored, threshold
 from .script import Script, facts
-from .support import CONNECTOR, MARK, collection, make, page, source, write
+from .support import CONNECTOR, MARK, collection, loading, make, page, source, write
 
 # ---- what a load changes ----
 
@@ -38,12 +39,21 @@ def test_index_waits_for_the_load_and_gets_its_threshold_back(place: Place, offi
     c = collection(name)
     plan = TargetPlan(collection=c, rows=1, native=NATIVE, import_id="me")
     with CONNECTOR.open_target(place, name) as target:
+        (before,) = target.effects(plan)
         target.prepare(plan)
+        (effect,) = target.effects(plan)
+        assert (effect.what, effect.until) == (before.what, "written")
+        assert "indexing_threshold 4321" in effect.undone
+        assert threshold(official, name) == 4321
+        target.apply(effect)
         assert threshold(official, name) == 0
         with source(place, name) as session:
             assert "has not ended" in "".join(session.describe().notes)
             assert settings.LOAD_KEY not in session.describe().collection.native["metadata"]
         target.write(page(c, ["1"]), MARK)
+        target.undo(effect)
+        assert threshold(official, name) == 4321
+        assert native_of(place, name)["payload_indexes"] == NATIVE["payload_indexes"]
         target.finish({"state": "complete"})
         assert threshold(official, name) == 4321
         assert stored(official, name, settings.LOAD_KEY) is None
@@ -56,14 +66,16 @@ def test_interrupted_load_puts_back_what_it_changed_and_the_next_one_knows_it(
     plan = TargetPlan(collection=c, rows=1, native=NATIVE)
     with CONNECTOR.open_target(place, name) as target:
         target.prepare(plan)
-        assert threshold(official, name) == 0
+        with loading(target, plan):
+            assert threshold(official, name) == 0
     assert threshold(official, name) == 4321
     assert stored(official, name, settings.LOAD_KEY) is not None
     again = TargetPlan(collection=c, rows=1, native=NATIVE, resume=True)
     with CONNECTOR.open_target(place, name) as target:
         target.prepare(again)
-        assert threshold(official, name) == 0
-        target.write(page(c, ["1"]), MARK)
+        with loading(target, again):
+            assert threshold(official, name) == 0
+            target.write(page(c, ["1"]), MARK)
         target.finish({})
     assert threshold(official, name) == 4321
     assert stored(official, name, settings.LOAD_KEY) is None
@@ -80,7 +92,10 @@ address, name, resume = sys.argv[1:]
 c = Collection(name=name, id_kind="int|uuid", vectors=(VectorField(name="", dim=4, metric="dot"),))
 native = {"optimizers_config": {"indexing_threshold": 4321, "prevent_unoptimized": True}}
 target = QdrantConnector().open_target(parse(address), name)
-target.prepare(TargetPlan(collection=c, rows=1, native=native, resume=bool(resume)))
+plan = TargetPlan(collection=c, rows=1, native=native, resume=bool(resume))
+target.prepare(plan)
+for effect in target.effects(plan):
+    target.apply(effect)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -93,9 +108,12 @@ def test_killed_load_puts_back_what_it_changed_when_it_goes_on(place: Place, off
         assert threshold(official, name) == 0
     c = collection(name)
     native = {"optimizers_config": {"indexing_threshold": 4321, "prevent_unoptimized": True}}
+    plan = TargetPlan(collection=c, rows=1, native=native, resume=True)
     with CONNECTOR.open_target(place, name) as target:
-        target.prepare(TargetPlan(collection=c, rows=1, native=native, resume=True))
-        target.write(page(c, ["1"]), MARK)
+        target.prepare(plan)
+        # What another machine needs stands in the collection.
+        with loading(target, plan):
+            target.write(page(c, ["1"]), MARK)
         target.finish({})
     found = native_of(place, name)["optimizers_config"]
     assert (found["indexing_threshold"], found["prevent_unoptimized"]) == (4321, True)
@@ -109,7 +127,7 @@ def test_collection_whose_creator_was_killed_gets_its_indexes_all_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("vecport.connectors.qdrant.load.begin", killed)
+        patched.setattr("vecport.connectors.qdrant.load.apply", killed)
         with pytest.raises(KeyboardInterrupt):
             import_native(place, name, NATIVE)
     assert threshold(official, name) == 4321
@@ -127,7 +145,9 @@ def test_server_that_keeps_no_metadata_gets_its_indexes_and_keeps_its_threshold(
     with CONNECTOR.open_target(place, name) as target:
         assert isinstance(target, QdrantTarget)
         target._backend.keeps_metadata = False
-        target.prepare(TargetPlan(collection=c, rows=1, native=NATIVE))
+        plan = TargetPlan(collection=c, rows=1, native=NATIVE)
+        target.prepare(plan)
+        assert target.effects(plan) == ()
         assert threshold(official, name) == 4321
         target.write(page(c, ["1"]), MARK)
         target.finish({})
@@ -150,14 +170,17 @@ def test_collection_that_is_appended_to_keeps_its_threshold_all_the_time(
     place: Place, official: QdrantClient, name: str
 ) -> None:
     write(place, collection(name), page(collection(name), ["1"]), settings={"indexing_threshold": "55"})
+    plan = TargetPlan(collection=collection(name), rows=1, if_exists="append", import_id="other")
     with CONNECTOR.open_target(place, name) as target:
-        target.prepare(TargetPlan(collection=collection(name), rows=1, if_exists="append", import_id="other"))
+        target.prepare(plan)
+        assert target.effects(plan) == ()
         assert threshold(official, name) == 55
     theirs = '{"created": true, "import_id": "its", "optimizers": {"indexing_threshold": 99}}'
     official.update_collection(name, metadata={settings.LOAD_KEY: theirs})
     write(place, collection(name), page(collection(name), ["2"]))
     with CONNECTOR.open_target(place, name) as target:
-        target.prepare(TargetPlan(collection=collection(name), rows=1, if_exists="append", native=NATIVE))
+        target.prepare(replace(plan, native=NATIVE))
+        assert target.effects(replace(plan, native=NATIVE)) == ()
         target.finish({})
     assert (threshold(official, name), stored(official, name, settings.LOAD_KEY)) == (55, theirs)
 

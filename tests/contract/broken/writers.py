@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vecport.connectors.address import Place
 from vecport.connectors.contract import Description, Hit, Json, Mark, Selection, Target, TargetPlan
 from vecport.connectors.memory import MemoryConnector, MemoryTarget
 from vecport.errors import AlreadyExists, NotRepresentable, Throttled
@@ -20,6 +21,8 @@ from vecport.model.collection import Bound, Collection
 
 from .making import Broken, column, writing
 
+NAMED = "test_a_collection_has_any_name_that_is_claimed_and_no_other"
+SPACES = "test_a_namespace_has_any_name_that_is_claimed_and_no_other"
 ONCE = ("test_any_number_of_records_comes_back", 17)
 VALUES, VECTORS, IDS = (
     "test_metadata_values_come_back_exactly", "test_vectors_come_back_exactly", "test_ids_stay_what_they_are",
@@ -120,6 +123,8 @@ DAMAGE = {
         column("document", lambda d: d or ""), ("test_documents_come_back_or_are_refused",)),
     "namespaces are dropped": writing(
         column("namespace", lambda n: ""), ("test_namespaces_keep_equal_ids_apart_or_are_refused",)),
+    "namespaces are folded": writing(column("namespace", str.lower), (SPACES,)),
+    "the default namespace gets a name": writing(column("namespace", lambda n: n or "_default"), (SPACES,)),
     "the last record of a row group is forgotten": writing(
         lambda b: b.slice(0, max(1, b.num_rows - 1)), ONCE),
     "what is above the size of a request is forgotten": writing(
@@ -139,6 +144,8 @@ def _claim(case: tuple[Any, ...], **caps: Any) -> Broken:
 CLAIMS = {
     "forbidden keys are taken": _claim(
         ("test_a_forbidden_key_is_refused",), metadata=MetadataRules(forbidden_keys=r"\$.*")),
+    "any name is claimed, and the place lists another": Broken(
+        ((NAMED,),), connector={"collections": lambda self, place: []}),
     "a passport is kept without saying so": _claim(("test_the_passport_comes_back",), passport=False),
     "marks are claimed and not kept": _claim(
         ("test_only_transactional_targets_name_their_marks",), ack="transactional"),
@@ -290,6 +297,20 @@ class _CountsWrong(MemoryTarget):
         return (super().count() or 0) + 1
 
 
+class _FoldsNames(MemoryTarget):
+    def __init__(self, place: Place, name: str) -> None:
+        super().__init__(place, name.lower())
+
+
+class _RefusesLongNames(MemoryTarget):
+    """It has a limit that its capabilities do not name."""
+
+    def prepare(self, plan: TargetPlan) -> None:
+        if len(plan.collection.name) > 255:
+            raise NotRepresentable("the name is too long")
+        super().prepare(plan)
+
+
 class _UnknownChoice(MemoryTarget):
     def prepare(self, plan: TargetPlan) -> None:
         known = plan.if_exists in ("create", "append", "replace")
@@ -321,6 +342,38 @@ def _target(target: type[MemoryTarget], *cases: tuple[Any, ...]) -> Broken:
     return Broken(cases, target=target)
 
 
+class _KnowsNothing(MemoryTarget):
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return None
+
+
+class _KnowsEverything(MemoryTarget):
+    """Whose import it was is not looked at."""
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        passport = there.passport if there is not None and there.passport is not None else {}
+        return passport.get("nonce")
+
+
+class _KeepsTheFirstNonce(MemoryTarget):
+    def prepare(self, plan: TargetPlan) -> None:
+        there = self.describe()
+        first = (there.passport or {}).get("nonce") if there is not None else None
+        super().prepare(replace(plan, passport={**plan.passport, "nonce": first}) if first else plan)
+
+
+class _HoldsAll(MemoryTarget):
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        return [True for _ in keys]
+
+
+class _HoldsOutOfOrder(MemoryTarget):
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        return sorted(super().holds(keys))[::-1]
+
+
+BEGUN = "test_what_was_begun_is_known_by_its_nonce"
+HELD = "test_records_that_are_there_are_told_from_those_that_are_not"
 RESUMED = "test_a_resumed_import_keeps_what_it_wrote"
 CONFLICT = "test_a_record_that_is_there_is_dealt_with_as_chosen"
 
@@ -337,8 +390,15 @@ BEHAVIOUR = {
     "the name of the import is not looked at": _target(
         _KeepsStrangers, ("test_a_resumed_import_refuses_the_records_of_another",)),
     "a resumed replacement drops what this import wrote": _target(_ForgetsItsOwn, (RESUMED, "replace")),
+    "the nonce of an import is lost": _target(_KnowsNothing, (BEGUN, "create"), (BEGUN, "append")),
+    "the nonce of any import is given": _target(_KnowsEverything, (BEGUN, "create")),
+    "an import that begins anew keeps its first nonce": _target(_KeepsTheFirstNonce, (BEGUN, "append")),
+    "records that are lost are said to be there": _target(_HoldsAll, (HELD,)),
+    "answers about keys come in another order": _target(_HoldsOutOfOrder, (HELD,)),
     "an unknown setting is ignored": _target(
         _TakesAnySetting, ("test_an_unknown_setting_is_refused_and_nothing_created",)),
+    "names of collections are folded": _target(_FoldsNames, (NAMED,)),
+    "a limit on names is not claimed": _target(_RefusesLongNames, (NAMED,)),
     "an unknown choice is ignored": _target(_UnknownChoice, ("test_an_unknown_if_exists_is_refused",)),
     "an empty collection cannot be filled": _target(_AlwaysThere, ("test_an_empty_collection_may_be_filled",)),
     "conflicts are skipped": _target(_Skipping, (CONFLICT, "replace"), (CONFLICT, "fail")),

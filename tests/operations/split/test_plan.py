@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.operations.rooms import collection, fill, record, room
-from vecport.errors import AlreadyExists, NotRepresentable, UsageError, VecportError
+from vecport.connectors.memory import MemoryTarget
+from vecport.errors import AlreadyExists, NotFound, NotRepresentable, UsageError, VecportError
+from vecport.model.capabilities import Names
 from vecport.operations.copy import copy
 from vecport.operations.import_ import import_
 from vecport.operations.plan import plan
@@ -76,6 +79,22 @@ def test_a_plan_shows_where_everything_goes(dump: Path) -> None:
             assert found.facts["collections"][""]["would"] == "create it"
             assert next(n for n in found.notes if "holds records" in n).startswith("docs-eu holds records")
         assert set(names_in(place)) == {"docs-eu"}
+
+
+def test_a_plan_says_which_collection_cannot_be_called_so(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(MemoryTarget.capabilities, native_namespace=False, collection_names=Names(max_bytes=7))
+    monkeypatch.setattr(MemoryTarget, "capabilities", short)
+    with room() as place:
+        found = plan(str(dump), place, namespaces="split")
+        would = {ns: c["would"].partition(":")[0] for ns, c in found.facts["collections"].items()}
+        assert would == {"": "create it", "eu": "create it", "us:west": "refuse", "é": "refuse"}
+        assert f"no collection can be called {NAMES['é']!r}: it has 15 bytes, 7 are the most" in found.notes
+        with pytest.raises(NotRepresentable, match="collection"):
+            import_(dump, place, namespaces="split")
+        with pytest.raises(NotFound):
+            names_in(place)
 
 
 ERRORS: dict[str, tuple[dict[str, Any], type[VecportError]]] = {

@@ -78,7 +78,7 @@ def inspect(run: Run, dump: str, **options: Any) -> int:
     return run.finish("inspect", result, render_facts.inspect, is_summary=False)
 
 
-@command("connectors", works=False)
+@command("connectors", works=False, waits=False)
 def connectors(run: Run) -> int:
     """List the databases that vecport knows, and how to install their clients.
 

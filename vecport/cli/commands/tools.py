@@ -35,7 +35,7 @@ class DemoResult:
     exit_code: int = 0
 
 
-@command("id", works=False)
+@command("id", works=False, waits=False)
 @click.argument("text")
 @click.option(
     "--kind", type=click.Choice(o.ID_KINDS), metavar="KIND",
@@ -61,7 +61,7 @@ def id_(run: Run, text: str, kind: str = "string", namespace: str = "") -> int:
     return run.finish("id", result, lambda r: Sheet().data(r.uuid), is_summary=False)
 
 
-@command("demo", works=False)
+@command("demo", works=False, waits=False)
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Keep the demo's files there."
 )

@@ -1,8 +1,8 @@
 """Chroma clients: how they are opened and closed, and what their errors mean.
 
 Facts from chromadb 1.5.9: ``api/shared_system_client.py`` (clients of one path share one system, counted),
-``config.py`` (settings also come from ``.env`` and the environment), ``api/fastapi.py`` (no time limits),
-``api/base_http_client.py`` (errors without a known name are bare exceptions).
+``config.py`` (settings also come from ``.env`` and the environment); what is amiss with its HTTP side is mended in
+``api``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from ...errors import (
     Locked,
     NotFound,
     NotRepresentable,
+    OutOfResources,
     Throttled,
     Unavailable,
+    Unreachable,
     UsageError,
     VecportError,
 )
 from ..address import Place
-from ..kit import errors, places
+from ..kit import errors, http, places
 from ..kit.errors import Rule
+from ..report import UNHEARD
 from . import folder
 
 CLOUD: Final = "trychroma.com"
@@ -36,8 +39,6 @@ DEFAULT_TENANT: Final = "default_tenant"
 DEFAULT_DATABASE: Final = "default_database"
 CREATE_OPTION: Final = "create-database"
 
-_CONNECT_SECONDS: Final = 10.0
-_ANSWER_SECONDS: Final = 600.0
 NOT_FOUND: Final = ("NotFoundError", "InvalidCollectionException")
 
 
@@ -58,11 +59,26 @@ _RULES: Final = (
          next="if an application is deleting records, stop it; otherwise the index of the collection is damaged"),
     Rule(Throttled, "{where} asks for fewer requests", names=("RateLimitError",),
          next="run the same command again later, or with a lower --max-rps"),
-    Rule(Unavailable, "{where} does not answer", text="^Could not connect to a Chroma server", next=errors.RUNS),
+    Rule(Unreachable, "{where} does not answer", text="^Could not connect to a Chroma server", next=errors.RUNS),
     Rule(NotFound, "{where}: not found", names=NOT_FOUND, next="vecport ls shows what is there"),
     Rule(NotRepresentable, "{where}: the quota does not allow it", names=("QuotaError",)),
     Rule(Locked, "{where} is locked", text="database is locked", next="stop the application that holds it"),
     *errors.HTTP,
+)  # fmt: skip
+#: Behind them, what a server's client raises over an answer that is not Chroma's, and what is wrong with a folder.
+_SERVER_RULES: Final = (
+    *_RULES,
+    Rule(Unavailable, "{where} gave an answer that is not Chroma's", "a proxy may have given it", next=errors.RUNS,
+         names=(*errors.STRANGE, "ValueError")),
+    Rule(NotRepresentable, "{where} refuses the request"),
+)  # fmt: skip
+_FOLDER_RULES: Final = (
+    Rule(OutOfResources, "{where}: no space is left", text="(?i)disk is full|no space left",
+         next="make room and run the same command again"),
+    Rule(AuthenticationFailed, "{where} may not be written", text="(?i)readonly database|read-only|permission denied"),
+    *_RULES,
+    Rule(IntegrityError, "{where}: the database is damaged", 
+         text="(?i)malformed|not a database|disk I/O error|os error 5"),
     Rule(VecportError, "{where}: Chroma failed"),
 )  # fmt: skip
 
@@ -99,11 +115,12 @@ def open_folder(folder: str | os.PathLike[str], place: Place, *, create: bool = 
         return _connected(lambda *names: chromadb.PersistentClient(path, settings, *names), place, create)
 
 
-def open_server(place: Place, *, create: bool = False) -> Any:
+def open_server(place: Place, check: Callable[[], None] = UNHEARD.check, *, create: bool = False) -> Any:
     """Connect to a server.
 
     Args:
         place: names host, tenant and database.
+        check: raises when the user wants to stop; every request asks it while it waits.
         create: whether tenant and database are created where the user asked for it (``create-database``).
 
     Raises:
@@ -113,11 +130,12 @@ def open_server(place: Place, *, create: bool = False) -> Any:
         NotFound: it is no Chroma server, or tenant or database do not exist.
     """
     import chromadb
-    import httpx
+
+    from .api import heard_by
 
     url, headers = _url(place), _headers(place)
     with translated(place.text):
-        _probe(url, headers)
+        _probe(url, headers, check)
         settings = _settings(
             chroma_api_impl="chromadb.api.fastapi.FastAPI",
             chroma_server_host=url,
@@ -125,21 +143,10 @@ def open_server(place: Place, *, create: bool = False) -> Any:
             chroma_overwrite_singleton_tenant_database_access_from_auth=is_cloud(place),
         )
         port = settings.chroma_server_http_port
-        client = _connected(
-            lambda *names: chromadb.HttpClient(url, port, place.tls, dict(headers), settings, *names), place, create
-        )
-    session = getattr(getattr(client, "_server", None), "_session", None)
-    if session is not None:
-        # The client waits for ever by default.
-        session.timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
-        session.event_hooks["response"].append(_let_go)
-    return client
-
-
-def _let_go(response: Any) -> None:
-    """Read an answer and end the circle of it and its stream, which would keep megabytes until a full collection."""
-    response.read()
-    response.stream = None
+        with heard_by(check):
+            return _connected(
+                lambda *names: chromadb.HttpClient(url, port, place.tls, dict(headers), settings, *names), place, create
+            )
 
 
 def creates_database(place: Place) -> bool:
@@ -206,20 +213,20 @@ def _url(place: Place) -> str:
 def _headers(place: Place) -> Mapping[str, str]:
     if place.user or place.password:
         raise UsageError(
-            f"the address {place.text} names a user",
+            f"the address of {place.host} names a user",
             why="Chroma takes a key and no user name",
             next="leave the user out, and put the key into the environment: CHROMA_API_KEY",
         )
     places.check_key_travels_safely(place)
-    key = place.option("api-key")
+    key = places.header(place)
     return {"X-Chroma-Token": key, "Authorization": f"Bearer {key}"} if key else {}
 
 
 def _settings(**values: Any) -> Any:
     """Settings that neither ``.env`` nor the environment change where it matters; ``environment`` marks them ours."""
-    from chromadb.config import Settings
+    from .api import OwnSettings
 
-    return Settings(
+    return OwnSettings(
         _env_file=None,
         environment="vecport",
         anonymized_telemetry=False,
@@ -232,12 +239,13 @@ def _settings(**values: Any) -> Any:
     )
 
 
-def _probe(url: str, headers: Mapping[str, str]) -> None:
-    """Ask for a heartbeat with a time limit, which the client itself does not have."""
+def _probe(url: str, headers: Mapping[str, str], check: Callable[[], None]) -> None:
+    """Ask for a heartbeat, which tells a Chroma server from others."""
     import httpx
 
-    response = httpx.get(f"{url}/api/v2/heartbeat", headers=dict(headers), timeout=_CONNECT_SECONDS)
-    if response.status_code not in (401, 403, 429) and response.status_code < 500:
+    with http.watched(httpx.Client(headers=dict(headers)), check) as client:
+        response = client.get(f"{url}/api/v2/heartbeat")
+    if response.status_code not in (401, 403, 408, 429) and response.status_code < 500:
         try:
             answer = response.json()
             beats = isinstance(answer, dict) and any("heartbeat" in key for key in answer)
@@ -262,10 +270,15 @@ def translated(where: str, safe: str = "nothing was changed") -> Iterator[None]:
         safe: what the message says is safe now.
     """
     try:
-        with errors.translated(where, _RULES, safe=safe):
+        with errors.translated(where, _SERVER_RULES if _is_server(where) else _FOLDER_RULES, safe=safe):
             yield
     except BaseException as e:
         # A panic of the Rust engine is no Exception.
         if type(e).__name__ != "PanicException":
             raise
         raise VecportError(f"the Chroma engine of {where} broke down", why=errors.first_line(e), safe=safe) from e
+
+
+def _is_server(where: str) -> bool:
+    """Whether an address names a host: ``chroma:///folder`` names a folder."""
+    return where.partition("://")[2][:1] not in ("", "/")

@@ -187,7 +187,7 @@ class ChromaServerSource(ChromaSource):
     _vectors_are_text: ClassVar[bool] = True
 
     def _open(self) -> Any:
-        return clients.open_server(self._place)
+        return clients.open_server(self._place, lambda: self.report.check())
 
     def _version(self) -> str:
         with clients.translated(self._place.text):
@@ -211,6 +211,7 @@ class ChromaServerSource(ChromaSource):
         size = clients.CLOUD_ROWS if clients.is_cloud(self._place) else _LIST_PAGE
         moved, offset, last = False, 0, None
         while True:
+            self.report.check()
             ids: list[str] = self._get(where=self._where, include=[], limit=size, offset=offset)["ids"]
             if last is not None and ids[:1] != [last]:
                 moved = True

@@ -32,7 +32,7 @@ from ..address import Place
 from ..checks import check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..kit import passports
-from ..kit.checks import MetadataCheck, check_records
+from ..kit.checks import MetadataCheck
 from ..kit.lifecycle import is_ours, settle
 from ..kit.requests import cut
 from . import client as clients
@@ -206,10 +206,18 @@ class ChromaTarget(Target):
         plan = self._plan
         if plan is None:
             raise UsageError("write before attach")
-        check_records(batch, plan, self.capabilities, TITLE, f"{mark.shard} row group {mark.group}")
         collection = self._collection()
         for chunk in self._chunks(batch, plan.collection):
             self._send(collection, chunk, plan.on_conflict)
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        collection, found = self._collection(), set[str]()
+        wanted = [id for ns, id in dict.fromkeys(keys) if id and not ns]
+        size = self._most_rows()
+        with clients.translated(self._place.text):
+            for start in range(0, len(wanted), size):
+                found.update(collection.get(ids=wanted[start : start + size], include=[])["ids"])
+        return [not ns and id in found for ns, id in keys]
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         wanted = [id for id in dict.fromkeys(sole_ids(keys, TITLE)) if id]
@@ -347,7 +355,7 @@ class ChromaServerTarget(ChromaTarget):
         return (permissions.SERVER,)
 
     def _open(self, create: bool) -> Any:
-        return clients.open_server(self._place, create=create)
+        return clients.open_server(self._place, lambda: self.report.check(), create=create)
 
     def _client_hint(self) -> str:
         tls = ", ssl=True" if self._place.tls else ""

@@ -56,6 +56,11 @@ class ConnectorInfo:
             itself about encryption (libpq's sslmode). With a suffix, a key never travels without TLS.
         install: the command that installs the client of a connector in a package of its own, as
             ``pip install 'vecport-example[client]'``; by default the one for ``extra``.
+        hidden: it is there for tests, and users are not told of it.
+        takes_user: an address may name a user. Without it, what stands before ``@`` can only be a key in the wrong
+            place: the address is refused and not repeated.
+        takes_host: an address may name a server. Then ``scheme:a@b``, which is no path that is there, lacks its ``//``
+            and is not repeated.
     """
 
     name: str
@@ -69,6 +74,9 @@ class ConnectorInfo:
     where: str = ""
     tls_suffix: str = ""
     install: str = ""
+    hidden: bool = False
+    takes_user: bool = False
+    takes_host: bool = True
 
     @property
     def install_command(self) -> str:

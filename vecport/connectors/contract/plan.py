@@ -26,13 +26,16 @@ class TargetPlan:
             can hold.
         rows: records that will be written.
         if_exists: ``create`` (the collection must not exist or must be empty), ``append`` or ``replace``.
-        resume: this import was begun before; what it created is kept.
+        resume: this import was begun before, and what is there is of it; what it created is kept.
         passport: to be stored in the collection's own metadata.
         id_profile: what is known of the ids: ``{"int": n, "uuid": n, "string": n, "longest_bytes": n,
             "min_int": int|None, "max_int": int|None}``.
         settings: ``--set key=value`` choices of what is created.
         document: the target's name for the document, where it has a place for it; None when no record has one.
         import_id: names this import; the same again after a kill.
+        nonce: drawn when this import began, and the same when it is gone on with. ``prepare`` stores it in the target
+            (with the passport, or in a place of its own), ``Target.begun`` finds it there, and what the target has
+            acknowledged under another one it forgets. Empty where nobody asks for it.
         native: settings that the dump keeps of a collection of this same database; empty when it came from another.
             They come from a stranger: a connector takes what it knows, checks every value, and what the user set
             goes before them.
@@ -56,3 +59,4 @@ class TargetPlan:
     on_conflict: str = "replace"
     metadata_keys: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
+    nonce: str = ""

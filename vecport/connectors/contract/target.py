@@ -62,6 +62,21 @@ class Target(ABC):
         """
         return ()
 
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        """The nonce of an import of this name that has prepared what is there; None where none has, or has ended.
+
+        What an import remembers of its own work is believed only while the target gives back the nonce that it drew.
+        As it stands here, the passport holds it; a target that writes into collections without storing a passport there
+        keeps it in a place of its own until ``finish``.
+
+        Args:
+            import_id: as in the plan.
+            there: what ``describe`` has found just now.
+        """
+        passport = {} if there is None or there.passport is None else there.passport
+        nonce = passport.get("nonce") if passport.get("import_id") == import_id else None
+        return nonce if isinstance(nonce, str) else None
+
     @abstractmethod
     def prepare(self, plan: TargetPlan) -> None:
         """Create what the plan asks for and check what exists. Called once, by the coordinator; safe to repeat.
@@ -93,6 +108,13 @@ class Target(ABC):
         """Make this session ready to ``write``. Called once in every session, after ``prepare``."""
         return None
 
+    def forget(self, marks: Sequence[Mark]) -> None:
+        """Acknowledge row groups no longer, so that ``write`` writes them again; for targets that record marks.
+
+        Called after ``attach``, where the target has lost records of these groups.
+        """
+        return None
+
     def acknowledged(self) -> set[Mark] | None:
         """Marks that the target itself recorded (``ack='transactional'``); None for other kinds of ack."""
         return None
@@ -112,6 +134,17 @@ class Target(ABC):
         Raises:
             AlreadyExists: ``on_conflict='fail'``, and a record is there with other content; it names the id.
         """
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> Sequence[bool] | None:
+        """Say for each key whether a record of it is there now, by a look at the records.
+
+        Args:
+            keys: (namespace, id) pairs, as they are in this target; at most ``capabilities.write_rows`` of them.
+
+        Returns:
+            As many answers in the same order; None where a session cannot tell, and the connector's source is asked.
+        """
+        return None
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         """Delete the records with these keys; a key that names nothing is passed over.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import difflib
 import os
 import stat
 import sys
@@ -168,9 +169,16 @@ class Input:
 def not_found(path: str) -> NotFound:
     """The error for a file that does not exist; it names those beside it."""
     folder = Path(path).parent
-    beside = sorted(p.name for p in folder.iterdir() if is_jsonl(str(p)))[:20] if folder.is_dir() else []
-    why = f"in {folder} there are: {', '.join(beside) or 'no JSON Lines files'}"
-    return NotFound(f"{path} does not exist", why if folder.is_dir() else f"there is no folder {folder}")
+    if not folder.is_dir():
+        return NotFound(f"{path} does not exist", f"there is no folder {folder}", "nothing was created",
+                        "check the path of the folder")  # fmt: skip
+    beside = sorted(p.name for p in folder.iterdir() if is_jsonl(str(p)))
+    if not beside:
+        return NotFound(f"{path} does not exist", f"in {folder} there are no JSON Lines files", "nothing was created",
+                        "name another file: jsonl:FOLDER/FILE.jsonl")  # fmt: skip
+    near = difflib.get_close_matches(Path(path).name, beside, 1, 0) or beside
+    return NotFound(f"{path} does not exist", f"in {folder} there are: {', '.join(beside[:20])}", "nothing was created",
+                    f"name one of them, as jsonl:{folder / near[0]}")  # fmt: skip
 
 
 def _spool(stream: Any, shown: str) -> str:

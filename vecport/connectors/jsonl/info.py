@@ -17,4 +17,5 @@ INFO: Final = ConnectorInfo(
     modules=(),
     example="jsonl:./rows.jsonl",
     options=OPTIONS,
+    takes_host=False,
 )

@@ -6,51 +6,41 @@ import gzip
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from ...errors import NotFound, NotRepresentable, UsageError
-from ...model.capabilities import TargetCapabilities
-from ...model.collection import ID_KINDS, METRICS
+from ...errors import NotFound, UsageError
+from ...model.capabilities import Names, TargetCapabilities
 from .. import access
 from ..address import Place
-from ..checks import check_batch, check_plan
+from ..checks import check_plan
 from ..contract import Description, Json, Mark, Permission, Target, TargetPlan
 from ..kit.lifecycle import settle
 from ..kit.settings import parse as parse_settings
 from ..kit.staged import Staged
+from ..kit.unlimited import UNLIMITED
 from .client import Input, codec_of
 from .info import TITLE
 from .lines import BLANK, FORM_NAMES, spell_lines
 from .schema import take_survey
 from .settings import Options
 
-_ANY_INT = 1 << 4096
-_FLOATS = frozenset({"float64", "float32", "float16", "bfloat16", "int8", "uint8"})
-
 
 class JsonlTarget(Target):
     """Writes one file, which is staged beside its place until it is whole (``kit.staged``)."""
 
-    capabilities: TargetCapabilities = TargetCapabilities(
-        id_kinds=frozenset(ID_KINDS) - {"position"},
-        id_int_min=-_ANY_INT,
-        id_int_max=_ANY_INT,
-        vectors=256,
-        kinds={
-            "dense": _FLOATS,
-            "sparse": frozenset({"float32"}),
-            "multi": _FLOATS,
-            "binary": frozenset({"bit"}),
-        },
-        metrics=frozenset(METRICS),
-        metric_required=False,
-        null_vectors=True,
-        nonfinite_vectors=True,
-        native_document=True,
-        native_namespace=True,
+    capabilities: TargetCapabilities = replace(
+        UNLIMITED,
+        # The file itself is named by its path.
+        collection_names=Names(says="any text: the file is the collection"),
+        vector_names=Names(
+            rf"(?!(?:{'|'.join(sorted(FORM_NAMES))})\Z)(?s:.+)",
+            says=f"{', '.join(sorted(FORM_NAMES))} mark sparse and binary vectors in JSON Lines",
+        ),
         passport=False,
+        staged=True,
         ack="transactional",
         if_exists=frozenset({"create", "replace"}),
         write_rows=10_000,
@@ -78,6 +68,9 @@ class JsonlTarget(Target):
         there = (access.to_read([self._path]),) if self._path.exists() else ()
         return (*there, access.to_create(self._path))
 
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return Staged(self._path, import_id).begun()
+
     def prepare(self, plan: TargetPlan) -> None:
         self._check(plan)
         if _has_content(self._path):
@@ -86,11 +79,11 @@ class JsonlTarget(Target):
             found = Description(plan.collection, None)
             settle(plan, found, title="the file", place=self._shown, ours=plan.resume)
         staged, digest = self._stage(plan), plan.collection.digest()
-        if not (plan.resume and staged.resume(digest)):
-            staged.begin(digest)
+        if not (plan.resume and staged.resume(digest, plan.nonce)):
+            staged.begin(digest, plan.nonce)
 
     def attach(self, plan: TargetPlan) -> None:
-        if not self._stage(plan).resume(plan.collection.digest()):
+        if not self._stage(plan).resume(plan.collection.digest(), plan.nonce):
             raise UsageError(f"{self._shown} was not prepared")
 
     def acknowledged(self) -> set[Mark] | None:
@@ -100,7 +93,6 @@ class JsonlTarget(Target):
         plan, staged = self._attached()
         if mark in staged.marks:
             return
-        self._fits(batch, mark)
         data = spell_lines(batch, plan.collection)
         codec = codec_of(self._path.name)
         if codec == "gzip":
@@ -146,10 +138,6 @@ class JsonlTarget(Target):
             raise UsageError("write before attach")
         return self._plan, self._staged
 
-    def _fits(self, batch: pa.RecordBatch, mark: Mark) -> None:
-        assert self._plan is not None
-        check_batch(batch, self._plan, f"{mark.shard} row group {mark.group}")
-
 
 class StdoutTarget(JsonlTarget):
     """Writes to stdout. What went through a pipe cannot be taken up again: a resumed import writes everything."""
@@ -167,6 +155,9 @@ class StdoutTarget(JsonlTarget):
     def permissions(self, plan: TargetPlan) -> tuple[Permission, ...]:
         return ()
 
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return None
+
     def prepare(self, plan: TargetPlan) -> None:
         _check_choices(plan, self.capabilities)
         self._plan = plan
@@ -181,7 +172,6 @@ class StdoutTarget(JsonlTarget):
         if self._plan is None:
             raise UsageError("write before attach")
         if mark not in self._marks:
-            self._fits(batch, mark)
             sys.stdout.buffer.write(spell_lines(batch, self._plan.collection))
             self._marks.add(mark)
             self._rows += batch.num_rows
@@ -194,16 +184,9 @@ class StdoutTarget(JsonlTarget):
 
 
 def _check_choices(plan: TargetPlan, caps: TargetCapabilities) -> None:
-    """Refuse what lines cannot hold, vector names among them, and settings: there are none."""
+    """Refuse what lines cannot hold, and settings: there are none."""
     check_plan(plan, caps, TITLE)
     parse_settings(plan.settings, (), TITLE)
-    marks = [v.name for v in plan.collection.vectors if v.name in FORM_NAMES]
-    if marks:
-        raise NotRepresentable(
-            f"a vector is called {marks[0]!r}",
-            why="in JSON Lines that name marks a sparse or binary vector",
-            safe="nothing was written",
-        )
 
 
 def _has_content(path: Path) -> bool:

@@ -2,7 +2,8 @@
 
 Each module has one reason, and none knows a database:
 
-* ``checks``: what a row group may hold, from a target's capabilities.
+* ``checks``: what a row group may hold, from a target's capabilities; the pipeline asks it for every connector.
+* ``unlimited``: the capabilities of a place that keeps records in the model's own form.
 * ``settings``: the table of ``--set``: parsing, export by allow-list, restoring, documentation.
 * ``errors``: tables that turn a client's errors into vecport's, ready for HTTP and gRPC.
 * ``handles``: what a session has open.
@@ -12,7 +13,7 @@ Each module has one reason, and none knows a database:
 * ``keyed``: targets that look up ids, add records and remove them.
 * ``flight``, ``requests``: requests in flight ahead, and pages cut to what a request may hold.
 * ``blame``: the first record that a request fails for, by halving.
-* ``inserts``: ``--on-conflict fail`` for databases without such a write.
+* ``inserts``: ``--on-conflict fail``: what is there is judged; for databases without such a write too.
 * ``folders``, ``copies``: copies of folders, and sources that read from one.
 * ``staged``: files that are written aside and put in place.
 * ``waiting``: waiting for a database's own work: heard, told, and given up.

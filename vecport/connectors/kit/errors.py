@@ -8,6 +8,8 @@ every database: a connector puts its own rules before them.
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +26,10 @@ from ...errors import (
     Throttled,
     TooLarge,
     Unavailable,
+    Unreachable,
     VecportError,
 )
+from ..redaction import hide
 from ..secrets import Secret
 
 _LONGEST_TEXT: Final = 300
@@ -90,7 +94,13 @@ class Rule:
 
 #: What to do when nobody answers.
 RUNS: Final = "check that the server runs and that host and port are right, then run the same command again"
+#: What to do when an answer does not come.
+SLOW: Final = "check the server and the network, then run the same command again; give it longer with --timeout SECONDS"
 _FEWER: Final = "run the same command again later, or with a lower --max-rps"
+
+#: What a client raises over an answer that is not one of this database, as a proxy's page.
+STRANGE: Final = ("JSONDecodeError", "DecodingError", "UnicodeDecodeError", "KeyError", "IndexError", "TypeError",
+                  "AttributeError", "ValidationError")  # fmt: skip
 
 #: What a status of HTTP means with every database; the client's exceptions without one are connections that failed.
 HTTP: Final = (
@@ -100,11 +110,25 @@ HTTP: Final = (
     Rule(Unavailable, "{where} does not answer", next=RUNS, codes=("408", "500", "502", "503", "504")),
     Rule(NotFound, "{where}: not found", next="vecport ls shows what is there", codes=("404",)),
     Rule(OutOfResources, "{where} is out of space", codes=("507",)),
+    Rule(NotRepresentable, "{where} refuses the request", codes=("4",)),
+    Rule(NotFound, "{where} answers with a redirect", codes=("3",), next="give the address that it names"),
+    Rule(Unavailable, "{where} does not answer", next=RUNS, codes=("5",)),
+    Rule(Unreachable, "{where} does not answer", next=RUNS, names=("ConnectError", "ConnectTimeout")),
+    Rule(
+        Unavailable,
+        "{where} gives no answer",
+        "nothing came for the time of --timeout",
+        next=SLOW,
+        names=("TimeoutException",),
+    ),
     Rule(Unavailable, "{where} does not answer", next=RUNS, names=("TransportError", "ConnectionError")),
 )
 
 #: What tonic and gRPC's own libraries say of a message above a limit.
 _MESSAGE_TOO_LARGE: Final = r"(?i)message (length )?(is )?(too large|larger than max)"
+
+#: What gRPC's core says when no connection could be made.
+_NOBODY: Final = "(?i)failed to connect|connection refused|name resolution|DNS resolution|no route to host"
 
 #: What a status of gRPC means with every database.
 GRPC: Final = (
@@ -116,6 +140,8 @@ GRPC: Final = (
     Rule(AlreadyExists, codes=("ALREADY_EXISTS",)),
     Rule(NotRepresentable, codes=("INVALID_ARGUMENT", "OUT_OF_RANGE")),
     Rule(IntegrityError, codes=("DATA_LOSS",)),
+    Rule(Unreachable, codes=("UNAVAILABLE",), text=_NOBODY),
+    Rule(Unavailable, why="nothing came for the time of --timeout", next=SLOW, codes=("DEADLINE_EXCEEDED",)),
     Rule(Unavailable),
 )  # fmt: skip
 
@@ -141,7 +167,7 @@ def of_grpc(error: Any) -> Failure:
     trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
     named = str(trailing.get("retry-after", ""))
     return Failure(
-        frozenset(cls.__name__ for cls in type(error).__mro__), code, f"{code}: {text}"[:_LONGEST_TEXT],
+        frozenset(cls.__name__ for cls in type(error).__mro__), code, f"{code}: {hide(text)}"[:_LONGEST_TEXT],
         float(named) if named.isdigit() else None, frozenset(trailing),
     )  # fmt: skip
 
@@ -159,10 +185,10 @@ def made(
         secrets: never shown, should the client repeat them.
     """
     rule = next((rule for rule in rules if rule.matches(failure)), None) or Rule(VecportError)
-    text = redacted(failure.text, secrets)
+    text = cleaned(redacted(failure.text, secrets))
     why = "; ".join(part for part in (text, rule.why) if part)
     what, safe = rule.what.format(where=where), rule.safe or safe
-    advice = rule.next or redacted(failure.hint, secrets)
+    advice = rule.next or cleaned(redacted(failure.hint, secrets))
     if issubclass(rule.kind, Unavailable):
         return rule.kind(what, why, safe, advice, retry_after_s=failure.retry_after_s)
     return rule.kind(what, why, safe, advice)
@@ -201,12 +227,21 @@ def redacted(text: str, secrets: Sequence[Secret | None]) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret.reveal(), str(secret))
-    return text
+    return hide(text)
+
+
+def cleaned(text: str) -> str:
+    """Words of somebody else's: cut where they are long, and without what a terminal would obey."""
+    short = text[: _LONGEST_TEXT + 1]
+    if len(short) > _LONGEST_TEXT:
+        short = short[: _LONGEST_TEXT - 1] + "…"
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in short)
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, cut where it is long."""
-    return (str(error).strip().splitlines() or [""])[0][:_LONGEST_TEXT]
+    # A secret that is cut would not be found in what is left.
+    return (hide(str(error)).strip().splitlines() or [""])[0][:_LONGEST_TEXT]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -217,6 +252,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _retry_after(response: Any) -> float | None:
-    """The seconds of a header ``Retry-After``; None when there is none, or a date."""
-    text = str((getattr(response, "headers", None) or {}).get("retry-after", ""))
-    return float(text) if text.isdigit() else None
+    """The seconds of a header ``Retry-After``, which may be a date; None when there is none that can be read."""
+    text = str((getattr(response, "headers", None) or {}).get("retry-after", "")).strip()
+    if text.isdecimal():
+        return float(text[:9])
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    now = datetime.datetime.now(at.tzinfo)
+    return max(0.0, (at - now).total_seconds())

@@ -13,11 +13,10 @@ import pyarrow.compute as pyarrow_compute
 from ...errors import NotFound, NotRepresentable, UsageError
 from ...model import parsed
 from ...model.collection import Collection, renamed
-from ...model.compare import Judge
 from ..checks import check_plan, sole_ids
 from ..contract import Json, Mark, Target, TargetPlan
 from . import inserts, settings
-from .checks import MetadataCheck, check_records
+from .checks import MetadataCheck
 from .handles import C, Handle
 from .lifecycle import Decision, settle
 
@@ -126,16 +125,14 @@ class KeyedTarget(Target, Generic[C]):
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         if self._plan is None:
             raise UsageError("write before attach")
-        check_records(batch, self._plan, self.capabilities, self.title, f"{mark.shard} row group {mark.group}")
         ids: list[str] = batch.column("id").to_pylist()
         self._check_metadata(ids, parsed.parse_objects(batch.column("metadata")))
         with self._step():
             if self._plan.on_conflict == "fail":
-                judge = Judge(self._plan.collection, self._plan.collection, {})
                 inserts.insert_only(
                     batch, self._name, existing=self._existing,
                     fetch=lambda ours: self._fetch(ours.column("id").to_pylist()), write=self._add,
-                    same=lambda ours, theirs: ~judge.compare(ours, theirs).changed,
+                    same=inserts.sameness(self._plan.collection, self.capabilities),
                     rows=self.capabilities.write_rows, most_bytes=_COMPARED_BYTES,
                 )  # fmt: skip
                 return
@@ -145,6 +142,11 @@ class KeyedTarget(Target, Generic[C]):
             elif there:
                 self._remove(there)
             self._add(batch)
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        with self._step():
+            found = set(self._existing(list(dict.fromkeys(id for ns, id in keys if not ns))))
+        return [not ns and id in found for ns, id in keys]
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         ids = sole_ids(keys, self.title)

@@ -24,6 +24,7 @@ from . import blame, flight
 
 A = TypeVar("A")
 KEYS_AT_ONCE: Final = 10_000
+LOST: Final = "the database cannot give it whole"
 _KEY_SCHEMA: Final = pa.schema([pa.field("id", pa.string(), False), pa.field("namespace", pa.string(), False)])
 _IN_FLIGHT: Final = 2
 
@@ -45,7 +46,7 @@ class ListThenFetch(Source, Generic[A]):
     """
 
     #: Why a record that is there cannot be given.
-    lost_because: str = "the database cannot give it whole"
+    lost_because: str = LOST
     _reader: ThreadPoolExecutor | None = None
     _places: tuple[Json, dict[str, int]] | None = None
 
@@ -129,9 +130,7 @@ class ListThenFetch(Source, Generic[A]):
         ]
         lost = [id for part in found for id in part.lost]
         if lost:
-            raise IntegrityError(
-                f"record {lost[0]!r} of collection {self._schema().name!r} cannot be read", self.lost_because
-            )
+            raise cannot_be_read(lost[0], self._schema().name, self.lost_because)
         return self._joined([part.page for part in found])
 
     def close(self) -> None:
@@ -192,6 +191,11 @@ class ListThenFetch(Source, Generic[A]):
     def _nothing(self) -> pa.RecordBatch:
         """A page without rows."""
         return pa.RecordBatch.from_pylist([], schema=page_schema(self._schema()))
+
+
+def cannot_be_read(id: str, collection: str, why: str) -> IntegrityError:
+    """The error for a record that is asked for by its id, is there, and cannot be given whole."""
+    return IntegrityError(f"record {id!r} of collection {collection!r} cannot be read", why)
 
 
 def key_batch(ids: Sequence[str], namespace: str = "") -> pa.RecordBatch:

@@ -51,6 +51,23 @@ def check_key_travels_safely(place: Place, option: str = "api-key", tls: str = "
         )
 
 
+def header(place: Place, option: str = "api-key") -> str | None:
+    """A key that travels in a header, None where none is given.
+
+    Raises:
+        UsageError: no header can carry it; a client would repeat it in its message.
+    """
+    key = place.option(option)
+    if key and not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            f"the {option.replace('-', ' ')} for {place.host} holds a character that no header can carry",
+            "keys consist of the printable characters of ASCII",
+            "nothing was sent",
+            "set the variable of the key again",
+        )
+    return key or None
+
+
 def begins_with(path: str, magic: bytes) -> bool:
     """Whether a path is a file that begins with these bytes, as ``Connector.recognises`` asks."""
     if not os.path.isfile(path):

@@ -16,12 +16,13 @@ from typing import Any, Final, Generic, TypeVar
 import pyarrow as pa
 
 from ...errors import Incomplete
-from ...model.batch import make_page
+from ...model.batch import join_pages, make_page
 from ...model.collection import Collection
 from ...model.ids import kind_of, to_int
-from ..contract import Json, Page, Source
+from ..contract import Json, Page, Reject, Source
+from . import blame
 from .flight import Pending
-from .listing import key_batch
+from .listing import LOST, cannot_be_read, key_batch
 
 K = TypeVar("K", bound=int | str)
 
@@ -37,12 +38,19 @@ class Rows(Generic[K]):
         next: where the next page begins (that key is its first at most); None where the listing does not say.
         last: the last key that the listing named, None when it named none.
         missing: keys that were listed and could not be read any more.
+        rejected: keys that were listed and whose records cannot be given whole.
     """
 
     keys: list[K]
     next: K | None = None
     last: K | None = None
     missing: list[K] = field(default_factory=list)
+    rejected: list[K] = field(default_factory=list)
+
+    @property
+    def listed(self) -> list[K]:
+        """All keys that the listing named, in no order."""
+        return [*self.keys, *self.missing, *self.rejected] if self.missing or self.rejected else self.keys
 
     def head(self, rows: int) -> Any:
         """The first records alone, as rows of the same class."""
@@ -128,6 +136,8 @@ class KeyRanges(Source, Generic[K, R]):
 
     #: Keys that are looked up in one request.
     get_rows: int = 1_000
+    #: Why a record that is there cannot be given.
+    lost_because: str = LOST
 
     # -- what a connector writes -----------------------------------------------------------------
 
@@ -136,15 +146,16 @@ class KeyRanges(Source, Generic[K, R]):
         """The collection as it was described."""
 
     @abstractmethod
-    def _ask(self, partition: Json, start: K | None, rows: int, *, keys_only: bool) -> Pending[R]:
+    def _ask(self, partition: Json, start: K | None, rows: int, *, keys_only: bool) -> Pending[R | None]:
         """Ask for the first records of a partition from a key on, itself included, in the order of the keys.
 
-        The partition's ``to`` may be passed over: what is behind it is cut off here.
+        The partition's ``to`` may be passed over: what is behind it is cut off here. The answer is None when one of the
+        records makes the database refuse all: then it is found by halving, and rejected.
         """
 
     @abstractmethod
-    def _get(self, keys: Sequence[K]) -> pa.RecordBatch:
-        """The records of the selection that exist among some keys, as a page."""
+    def _get(self, keys: Sequence[K]) -> pa.RecordBatch | None:
+        """The records of the selection that exist among some keys, as a page; None when one makes it refuse all."""
 
     @abstractmethod
     def _page(self, rows: R) -> pa.RecordBatch:
@@ -200,9 +211,11 @@ class KeyRanges(Source, Generic[K, R]):
         missing: list[K] = []
         for rows in self._pages(partition, start, page_rows):
             missing += rows.missing
-            if rows.keys:
+            if rows.keys or rows.rejected:
+                page = self._page(rows) if rows.keys else make_page(self._schema(), ids=[])
                 gone = tuple(("", str(key)) for key in missing)
-                yield Page(batch=self._page(rows), cursor={"after": str(rows.last)}, missing=gone)
+                lost = tuple(Reject("", str(key), self.lost_because) for key in rows.rejected)
+                yield Page(page, {"after": str(rows.last)}, gone, lost)
                 missing = []
         if missing:
             # No record is left to send these with, and they must not go unnamed.
@@ -218,10 +231,13 @@ class KeyRanges(Source, Generic[K, R]):
         wanted = {self.order.parse(text) for namespace, text in keys if namespace == ""} - {None}
         ordered = sorted((key for key in wanted if key is not None), key=self.order.rank)
         chunks = [ordered[i : i + self.get_rows] for i in range(0, len(ordered), self.get_rows)]
-        filled = [page for page in map(self._get, chunks) if page.num_rows]
-        if not filled:
-            return make_page(self._schema(), ids=[])
-        return pa.Table.from_batches(filled).combine_chunks().to_batches()[0]
+        return join_pages(self._schema(), (page for chunk in chunks for page in self._got(chunk)))
+
+    def _got(self, keys: Sequence[K]) -> Iterator[pa.RecordBatch]:
+        for part, page in blame.whole_parts(keys, self._get, self._get(keys)):
+            if page is None and (page := self._get(part)) is None:
+                raise cannot_be_read(str(part[0]), self._schema().name, self.lost_because)
+            yield page
 
     def _key(self, text: str | None) -> K | None:
         return None if text is None else self.order.parse(text)
@@ -233,20 +249,45 @@ class KeyRanges(Source, Generic[K, R]):
         database put it together, and then may lack the place of the next one; so a scan ends at an empty answer only.
         """
         stop, limit = self._key(partition.get("to")), self._page_rows(page_rows)
-        listing = self._ask(partition, start, limit, keys_only=keys_only)
+        asked = limit
+        listing = self._ask(partition, start, asked, keys_only=keys_only)
         try:
             while True:
-                rows = listing.result()
+                rows, refused = listing.result(), 0
+                if rows is None:
+                    rows, refused = self._apart(partition, start, asked, keys_only)
+                asked = refused or limit
                 following = self._following(rows, start)
                 done = following is None or (stop is not None and self.order.rank(following) >= self.order.rank(stop))
                 if not done:
-                    listing = self._ask(partition, following, limit, keys_only=keys_only)
+                    listing = self._ask(partition, following, asked, keys_only=keys_only)
                 yield rows if stop is None else self._before(rows, stop)
                 if done:
                     return
                 start = following
         finally:
             listing.cancel()
+
+    def _apart(self, partition: Json, start: K | None, refused: int, keys_only: bool) -> tuple[R, int]:
+        """The first of so many records that the database refuses as a whole: as many as it gives, or one rejected.
+
+        Returns:
+            Them, and how many behind them are still refused as a whole.
+        """
+        while not keys_only and refused > 1:
+            half = refused // 2
+            self.pace()
+            found = self._ask(partition, start, half, keys_only=False).result()
+            if found is not None:
+                return found, refused - half
+            refused = half
+        self.pace()
+        listed = None if keys_only else self._ask(partition, start, 1, keys_only=True).result()
+        if listed is None or not listed.keys:
+            raise cannot_be_read(f"behind {start!r}", self._schema().name, self.lost_because)
+        bad: R = listed.head(0)
+        bad.next, bad.last, bad.rejected = listed.next, listed.last, listed.keys
+        return bad, 0
 
     def _following(self, rows: R, start: K | None) -> K | None:
         """Where the page behind ``rows`` begins; None when there is none.
@@ -255,7 +296,7 @@ class KeyRanges(Source, Generic[K, R]):
             Incomplete: keys do not rise strictly, or the scan does not move.
         """
         rank = self.order.rank
-        listed: list[K] = sorted([*rows.keys, *rows.missing], key=rank) if rows.missing else rows.keys
+        listed: list[K] = rows.keys if rows.listed is rows.keys else sorted(rows.listed, key=rank)
         if not self.order.rising(listed) or (listed and start is not None and rank(listed[0]) < rank(start)):
             raise Incomplete(
                 f"collection {self._schema().name!r}: keys do not rise in a page that begins at {start!r}",
@@ -281,5 +322,6 @@ class KeyRanges(Source, Generic[K, R]):
         n = sum(rank(key) < end for key in rows.keys)
         kept: R = rows.head(n)
         kept.missing = [key for key in rows.missing if rank(key) < end]
-        kept.last = max([*kept.keys, *kept.missing], key=rank, default=None)
+        kept.rejected = [key for key in rows.rejected if rank(key) < end]
+        kept.last = max(kept.listed, key=rank, default=None)
         return kept

@@ -45,14 +45,21 @@ class Staged:
         self.marks: set[Mark] = set()
         self.rows = 0
 
-    def begin(self, schema: str) -> None:
+    def begun(self) -> str | None:
+        """The nonce of the import that began the part file; None where there is none."""
+        entries = list(_whole_lines(self._log.read_bytes())) if self._log.exists() else []
+        nonce = entries[0].get("nonce") if entries else None
+        return nonce if isinstance(nonce, str) and nonce else None
+
+    def begin(self, schema: str, nonce: str = "") -> None:
         """Start from nothing.
 
         Args:
             schema: digest of the collection; a log of another one is not gone on with.
+            nonce: of the import; a log of another one is not gone on with.
         """
         self.marks, self._end, self.rows = set(), 0, 0
-        first = orjson.dumps({"schema": schema}) + b"\n"
+        first = orjson.dumps({"schema": schema, "nonce": nonce}) + b"\n"
         with disk_errors(self._part):
             self._log.unlink(missing_ok=True)
             write_durably(self._part, b"")
@@ -60,12 +67,12 @@ class Staged:
             sync_folder(self._path.parent)
         self._size = len(first)
 
-    def resume(self, schema: str) -> bool:
+    def resume(self, schema: str, nonce: str = "") -> bool:
         """Go on where the log ends; False when there is nothing of this schema to go on with."""
         if not self._log.exists():
             return False
         entries = list(_whole_lines(self._log.read_bytes()))
-        if not entries or entries[0].get("schema") != schema:
+        if not entries or (entries[0].get("schema"), entries[0].get("nonce", "")) != (schema, nonce):
             return False
         groups = [e for e in entries if "shard" in e]
         end = groups[-1]["end"] if groups else 0

@@ -20,10 +20,11 @@ from ...errors import (
     NotRepresentable,
     OutOfResources,
     Unavailable,
+    Unreachable,
     UsageError,
     VecportError,
 )
-from ..kit.errors import Failure, Rule, made
+from ..kit.errors import RUNS, Failure, Rule, made
 from ..secrets import Secret
 from .arrow import Batch, pa
 
@@ -36,6 +37,15 @@ _REFUSED: Final = "{where}: refused by Postgres"
 _LOST: Final = (
     "server closed the connection|connection already closed|connection is lost|consuming input|no connection to"
     "|terminating connection|could not receive data|SSL"
+)
+#: What libpq, its resolver and the system say where no connection could be made.
+_NOBODY: Final = (
+    "(?i)connection refused|could not translate host name|failed to resolve|name resolution|name or service not known"
+    "|no route to host|network is unreachable|timeout expired|is the server running|no such file or directory"
+)
+#: What libpq says of an answer that is not one of a Postgres server.
+_STRANGER: Final = (
+    "received invalid response to|expected authentication request|invalid response to SSL|unexpected response"
 )
 #: How every code begins.
 _ANY: Final = ("",)
@@ -67,13 +77,13 @@ RULES: Final = (
          codes=("0A000",), text="during recovery"),
     Rule(NotRepresentable, _REFUSED, "the server does not support it", codes=("0A",)),
     Rule(UsageError, _REFUSED, "the server or the role is read-only", codes=("25006",)),
-    Rule(Unavailable, _SILENT, "another session holds a lock", codes=("55P03",)),
+    Rule(Unavailable, _SILENT, "another session holds a lock for longer than --timeout", codes=("55P03",)),
     Rule(Unavailable, _SILENT, "the server has no free connection", codes=("53300",)),
     Rule(Unavailable, _SILENT, "the server cancelled the statement", codes=("57014",)),
     Rule(Unavailable, _SILENT, _RETRY, codes=("40001", "40P01", "08", "57")),
     Rule(OutOfResources, _FULL, "the server's file system reports a failure", codes=("58",)),
     Rule(OutOfResources, _FULL, codes=("53",)),
-    Rule(VecportError, _REFUSED, codes=_ANY),
+    Rule(NotRepresentable, _REFUSED, codes=_ANY),
     Rule(NotRepresentable, _REFUSED, names=("DataError",)),
     Rule(UsageError, _REFUSED, "the address has a parameter that libpq refuses", names=("ProgrammingError",)),
     Rule(NotFound, _ABSENT, text='(?s)database ".*does not exist'),
@@ -84,6 +94,9 @@ RULES: Final = (
     ),
     # Servers speak the language of their administrator, so the words above need not be there.
     Rule(AuthenticationFailed, _LOGIN, marks=("refused with a password",)),
+    Rule(NotFound, "{where}: what answers there is no Postgres server", text=_STRANGER,
+         next="check host and port"),
+    Rule(Unreachable, _SILENT, text=_NOBODY, next=RUNS),
     Rule(Unavailable, _SILENT, _RETRY, text=_LOST),
     Rule(Unavailable, _SILENT),
 )  # fmt: skip
@@ -108,6 +121,10 @@ def translated(what: str, secret: Secret | None = None) -> Iterator[None]:
         yield
     except kinds as error:
         raise translate(error, what, secret) from error
+    except UnicodeDecodeError as error:
+        raise NotRepresentable(
+            f"{what}: Postgres gives text that is not UTF-8", why=str(error), safe="nothing of it was taken"
+        ) from error
 
 
 def broken_streams(batches: Iterable[Batch], what: str) -> Iterator[Batch]:

@@ -52,10 +52,10 @@ class IndexPlan:
     def name(self, table: str) -> str:
         """A name for the index that is new for each table and at most 63 bytes long."""
         text = f"{table}_{self.column}_{self.method}"
-        if len(text.encode()) <= sql.MAX_NAME_BYTES:
+        if len(text.encode()) <= sql.NAMES.max_bytes:
             return text
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        head = text.encode()[: sql.MAX_NAME_BYTES - 9 - len(self.method) - 1].decode(errors="ignore")
+        head = text.encode()[: sql.NAMES.max_bytes - 9 - len(self.method) - 1].decode(errors="ignore")
         return f"{head}_{digest}_{self.method}"
 
 

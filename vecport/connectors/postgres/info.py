@@ -24,5 +24,6 @@ INFO: Final = ConnectorInfo(
         Option("document-column", "Text column that is the document, not a field; 'document' in a new table."),
     ),
     settings=SETTINGS,
+    takes_user=True,
     where="SQL: a boolean expression over the table's columns",
 )

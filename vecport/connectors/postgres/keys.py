@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...model import ids as idlib
 from ...model.passport import Passport
 from . import sql
+from .catalog import Table
+from .client import run
 from .layout import Layout, Slot
+
+if TYPE_CHECKING:
+    from .client import Connection
 
 _INT_DIGITS: Final = 20
 #: The first version that can tell whether a text is a value of a type.
@@ -89,6 +94,22 @@ def _is_text(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def present(connection: Connection, table: Table, layout: Layout, keys: Sequence[tuple[str, str]]) -> list[bool]:
+    """Which of some (namespace, id) pairs the table has a row of."""
+    rows = [None if ns else next(iter(key_rows(layout, [id_])), None) for ns, id_ in keys]
+    wanted = [[str(i), *row] for i, row in enumerate(rows) if row is not None]
+    columns = [sql.quote(slot.column) for slot in layout.keys]
+    version = connection.info.server_version
+    values = [_key_value(slot, f"(wanted.parts ->> {i})", version) for i, slot in enumerate(layout.keys, 1)]
+    same = " AND ".join(f"here.{column} = {value}" for column, value in zip(columns, values, strict=True))
+    statement = (
+        "SELECT (wanted.parts ->> 0)::int4 FROM pg_catalog.jsonb_array_elements($1::text::jsonb) AS wanted(parts)"
+        f" WHERE EXISTS (SELECT 1 FROM {table.rows} AS here WHERE {same})"
+    )
+    found = {row[0] for row in run(connection, statement, [json.dumps(wanted)]).fetchall()}
+    return [i in found for i in range(len(keys))]
 
 
 # ---- namespaces ----

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection as Collection_
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ...errors import AlreadyExists, NotRepresentable
+from ...errors import NotRepresentable, Unavailable
 from ...model.collection import Collection
 from ..address import Place
+from ..report import UNHEARD
 from . import spelled, sql, vector_wire, wire
 from .arrow import Array, Batch, pa, pc
 from .catalog import Table
@@ -21,10 +23,13 @@ from .vectors import MAX_INDEXED_ENTRIES, MAX_SPARSE_ENTRIES
 
 if TYPE_CHECKING:
     from .client import Connection
+    from .conflicts import There
 
 #: Rows and bytes that are encoded at once at most; they bound memory.
 ROWS_AT_ONCE: Final = 8_192
 _BYTES_AT_ONCE: Final = 4 << 20
+#: How often records that are in the way, and then are not, are looked for again.
+_ATTEMPTS: Final = 5
 #: The temporary table through which records are merged.
 STAGE: Final = "_vecport_stage"
 
@@ -38,6 +43,7 @@ class Loader:
         collection: of the pages.
         cast: see ``values.Cast``; it must not use ``connection``.
         indexed: vector columns that get an index.
+        there: knows the records that others have written; only ``merge`` under ``fail`` asks it.
     """
 
     def __init__(
@@ -47,8 +53,10 @@ class Loader:
         collection: Collection,
         cast: Cast,
         indexed: Collection_[str] = (),
+        there: There | None = None,
     ) -> None:
         self._connection = connection
+        self._there = there
         self._cast = cast
         self._layout = layout
         self._collection = collection
@@ -80,28 +88,27 @@ class Loader:
         action = "NOTHING"
         if on_conflict == "replace" and others:
             action = "UPDATE SET " + ", ".join(f"{name} = EXCLUDED.{name}" for name in others)
-        cursor = run(
-            self._connection,
+        insert = (
             f"INSERT INTO {table.quoted} ({self._columns}) OVERRIDING SYSTEM VALUE SELECT {self._columns} FROM {stage}"
-            f" ON CONFLICT ({keys}) DO {action}",
+            f" ON CONFLICT ({keys}) DO {action}"
         )
-        if on_conflict == "fail" and cursor.rowcount < batch.num_rows:
-            self._refuse_other_content(table, stage, others)
+        written = run(self._connection, insert).rowcount
+        if on_conflict == "fail" and written < batch.num_rows:
+            self._refuse_other_content(table, batch, insert, written)
 
-    def _refuse_other_content(self, table: Table, stage: str, others: list[str]) -> None:
-        """Name a record that is there and is not the one that was to be written."""
-        same = " AND ".join(f"t.{key} = s.{key}" for key in (sql.quote(slot.column) for slot in self._layout.keys))
-        # The text of a value tells apart all that its type's own equality does not, and json has none.
-        differs = " OR ".join(f"t.{name}::text IS DISTINCT FROM s.{name}::text" for name in others) or "false"
-        shown = ", ".join(f"s.{sql.quote(slot.column)}::text" for slot in self._layout.keys)
-        query = f"SELECT {shown} FROM {stage} AS s JOIN ONLY {table.quoted} AS t ON {same} WHERE {differs} LIMIT 1"
-        row = run(self._connection, query).fetchone()
-        if row is not None:
-            raise AlreadyExists(
-                f"the record {', '.join(row)!r} is in the table {table.shown}, with other content",
-                safe="the row group was not written",
-                next="--on-conflict skip keeps the table's, --on-conflict replace takes the dump's",
-            )
+    def _refuse_other_content(self, table: Table, batch: Batch, insert: str, written: int) -> None:
+        """Raise unless the records that were not written are there with the content of the page."""
+        assert self._there is not None
+        refuse = self._there.refuse_other(table, self._layout, self._collection, self._connection.info.server_version)
+        for _ in range(_ATTEMPTS):
+            if written + refuse(batch) >= batch.num_rows:
+                return
+            # One that was in the way is gone.
+            written += run(self._connection, insert).rowcount
+        raise Unavailable(
+            f"the table {table.shown}: records come and go while they are compared", "another program writes",
+            "the row group was not written", "run the same command again",
+        )  # fmt: skip
 
     def _copy(self, quoted: str, batch: Batch) -> None:
         """Send a page by one COPY; while the server works on a slice, the next one is encoded."""
@@ -147,8 +154,8 @@ class Caster:
     A connection is deaf during a COPY, so this one is another, opened when the first value needs it.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, check: Callable[[], None] = UNHEARD.check) -> None:
+        self._place, self._check = place, check
         self._connection: Connection | None = None
 
     def cast(self, kind: ColumnType, texts: Array) -> Array:
@@ -175,7 +182,7 @@ class Caster:
         if texts.null_count == len(texts):
             return texts.cast(pa.binary())
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check)
         begin(self._connection, READ)
         try:
             return ask(self._connection, kind, texts)

@@ -229,7 +229,7 @@ def _labels(key: str, definition: Mapping[str, Any]) -> list[str]:
     labels = definition.get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise _bad(key)
-    if len(labels) > _MOST_LABELS or any(len(label.encode(errors="replace")) > sql.MAX_NAME_BYTES for label in labels):
+    if len(labels) > _MOST_LABELS or any(len(label.encode(errors="replace")) > sql.NAMES.max_bytes for label in labels):
         raise _bad(key)
     return labels
 

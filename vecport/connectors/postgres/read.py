@@ -28,8 +28,11 @@ from .stopping import stoppable
 
 if TYPE_CHECKING:
     from .client import Connection
+    from .line import Apart
 
 _BATCH_BYTES: Final = (1 << 20, 32 << 20)
+#: Of a connection whose bytes are not seen while they come, so that a slow one is told from one that stands still.
+_UNSEEN_BATCH_BYTES: Final = 4 << 20
 _OTHER_BYTES: Final = 512
 #: What SET TRANSACTION SNAPSHOT answers when the snapshot is gone: no such file, or not even a name of one.
 _GONE: Final = ("22023", "42704", "58P01", "55000")
@@ -55,7 +58,7 @@ class PostgresSource(Source):
         self._where = selection.where
         self._connection: Connection | None = None
         self._version = 0
-        self._idle: list[Any] = []
+        self._idle: list[Apart] = []
         self._token: dict[str, Any] | None = None
         self._found: Found | None = None
         self._count: int | None = None
@@ -131,7 +134,7 @@ class PostgresSource(Source):
     def alive(self, token: Json) -> bool:
         """Whether the transaction that exported the token's snapshot is still open."""
         with self._failures():
-            connection = connect(self._place)
+            connection = connect(self._place, self._check)
             try:
                 return _join(connection, token)
             finally:
@@ -264,7 +267,7 @@ class PostgresSource(Source):
                 raise self._gone()
             self._connection = None
         if self._connection is None:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check)
             self._version = self._connection.info.server_version
         if self._token is None and self._connection.info.transaction_status:
             self._connection.execute("ROLLBACK")
@@ -330,45 +333,65 @@ class PostgresSource(Source):
         found = self._attached()
         elements = sum(slot.dim for slot in found.layout.of("vector") if slot.vector != "sparsevec")
         size = page_rows * (_OTHER_BYTES + 4 * elements)
-        hint = str(min(max(size, _BATCH_BYTES[0]), _BATCH_BYTES[1]))
         with self._failures():
             columnar = self._idle.pop() if self._idle else self._columnar_session()
+            most = _BATCH_BYTES[1] if columnar.is_seen else _UNSEEN_BATCH_BYTES
+            hint = str(min(max(size, _BATCH_BYTES[0]), most))
             try:
-                with columnar.cursor() as cursor:
-                    if not parameters:
-                        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
-                    cursor.execute(query, parameters or None)
-                    for batch in broken_streams(cursor.fetch_record_batch(), self._name):
-                        for start in range(0, len(batch), page_rows):
-                            yield batch.slice(start, page_rows)
+                cursor = columnar.call(columnar.connection.cursor)
+                if not parameters:
+                    cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": hint})
+                columnar.call(cursor.execute, query, parameters or None)
+                reader = columnar.call(cursor.fetch_record_batch)
+                for batch in broken_streams(_apart(columnar, reader), self._name):
+                    for start in range(0, len(batch), page_rows):
+                        yield batch.slice(start, page_rows)
+                columnar.call(cursor.close)
             except BaseException:
                 columnar.close()
                 raise
             self._idle.append(columnar)
 
-    def _columnar_session(self) -> Any:
+    def _columnar_session(self) -> Apart:
         """A new ADBC connection inside the snapshot; it serves one query at a time."""
         assert self._token is not None
-        columnar = connect_columnar(self._place)
+        columnar = connect_columnar(self._place, self._check)
+        begun = opening(self._version, SCAN, self._token["snapshot"], columnar.name)
         try:
-            with columnar.cursor() as cursor:
-                cursor.executescript(opening(self._version, SCAN, self._token["snapshot"]))
-                cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
-                seen = cursor.fetchone()[0]
+            seen, port = columnar.call(_joined, columnar.connection, begun)
         except Exception as error:
             columnar.close()
             if sqlstate(error) in _GONE:
                 raise self._gone() from error
             raise
+        columnar.seen_at(port)
         if seen != self._token["xids"]:
             columnar.close()
             raise self._gone()
         return columnar
 
+    def _check(self) -> None:
+        self.report.check()
+
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _joined(columnar: Any, begun: str) -> tuple[str, int | None]:
+    """Begin a transaction; what its snapshot sees, and the port of its client as the server sees it."""
+    with columnar.cursor() as cursor:
+        cursor.executescript(begun)
+        cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.inet_client_port()")
+        seen, port = cursor.fetchone()
+        return seen, port
+
+
+def _apart(columnar: Apart, reader: Any) -> Iterator[Batch]:
+    """The batches of a result, each waited for in the connection's own thread."""
+    while (batch := columnar.call(next, reader, None)) is not None:
+        yield batch
 
 
 def _join(connection: Connection, token: Json) -> bool:

@@ -5,10 +5,14 @@ No other module of this package puts a name or a value into a statement by hand.
 
 from __future__ import annotations
 
-from ...errors import NotRepresentable, UsageError
+from collections.abc import Sequence
+from typing import Final
 
-#: Longest identifier of a stock server, in bytes; a longer one is cut off with a mere notice.
-MAX_NAME_BYTES = 63
+from ...errors import NotRepresentable, UsageError
+from ...model.capabilities import Names
+
+#: What an identifier may be. A stock server cuts a longer one off with a mere notice.
+NAMES: Final = Names(r"[^\0]+", 63, "Postgres cannot store U+0000")
 
 
 def quote(name: str) -> str:
@@ -32,20 +36,8 @@ def unquote(text: str) -> str:
 
 def check_name(name: str) -> None:
     """Raise ``NotRepresentable`` unless Postgres can hold this name as it is."""
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise NotRepresentable(f"the name {name!r} is not Unicode text") from None
-    if not name:
-        raise NotRepresentable("an empty name", why="Postgres has no empty identifiers")
-    if "\0" in name:
-        raise NotRepresentable(f"the name {name!r}", why="it holds U+0000, which Postgres cannot store")
-    if size > MAX_NAME_BYTES:
-        raise NotRepresentable(
-            f"the name {name!r} has {size} bytes",
-            why=f"Postgres cuts names to {MAX_NAME_BYTES} bytes, so that two of them could become one",
-            next="choose a shorter name",
-        )
+    if problem := NAMES.problem(name):
+        raise NotRepresentable(f"the name {name!r} cannot be an identifier", problem, next="choose another name")
 
 
 def qualified(schema: str, name: str) -> str:
@@ -78,6 +70,11 @@ def split_name(text: str) -> tuple[str | None, str]:
     if len(parts) > 2:
         raise UsageError(f"the table name {text!r} has {len(parts)} parts", why="a name is table or schema.table")
     return (parts[0], parts[1]) if len(parts) == 2 else (None, parts[0])
+
+
+def name_parts(text: str) -> Sequence[str]:
+    """The names in a table's name as a user writes it."""
+    return [name for name in split_name(text) if name is not None]
 
 
 def join_name(schema: str | None, name: str) -> str:

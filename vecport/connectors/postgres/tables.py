@@ -67,7 +67,7 @@ def make_ready(
         table = _create(connection, home, name, plan, layout, extension)
     else:
         layout = _fit(connection, table, plan, layout)
-    acknowledge.begin(connection, table, plan.import_id, fresh=not (plan.resume and decision == "keep"))
+    acknowledge.begin(connection, table, plan, fresh=not (plan.resume and decision == "keep"))
     return table, layout, extension
 
 
@@ -196,7 +196,7 @@ def _decided(connection: Connection, table: Table | None, wanted: Layout, plan: 
         refuse_other_relations(table)
     comment = parse_comment(table.comment)
     ours = comment is not None and comment.import_id == plan.import_id
-    ours = ours or acknowledge.under_way(connection, table, plan.import_id)
+    ours = ours or acknowledge.under_way(connection, table, acknowledge.key_of(plan))
     rows = None if scalar(connection, f"SELECT EXISTS (SELECT 1 FROM ONLY {table.quoted})") else 0
     passport = None if comment is None else {"import_id": comment.import_id}
 
@@ -221,7 +221,8 @@ def _fit(connection: Connection, table: Table, plan: TargetPlan, wanted: Layout)
             safe="nothing was written",
             next="import into a new table, or with --set metric=...",
         )
-    if not plan.resume and plan.if_exists != "append" and may_comment(table, plan):
+    begun = plan.resume and comment is not None and comment.passport.get("nonce", "") == plan.nonce
+    if not begun and plan.if_exists != "append" and may_comment(table, plan):
         write_comment(connection, table.quoted, plan, layout, plan.passport, "loading")
     return layout
 

@@ -15,18 +15,18 @@ from ...errors import NotFound, NotRepresentable, UsageError, VecportError
 from ...model.capabilities import VALUE_KINDS, MetadataRules, TargetCapabilities
 from ...model.collection import Collection
 from ..address import Place
-from ..checks import check_batch, check_default, check_plan, sole_ids
+from ..checks import check_default, check_plan, sole_ids
 from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
-from ..kit.checks import check_keys
-from . import acknowledge, blame, permissions, search, tables, watch
+from . import acknowledge, blame, permissions, search, sql, tables, watch
 from .arrow import Batch
 from .catalog import Extension, Table, find_table, read_extension
 from .client import READ, WRITE, begin, connect, run
 from .columns import INT_MAX, INT_MIN, columns_in, new_columns
+from .conflicts import There
 from .failures import translated
 from .indexes import build_index, plan_indexes
-from .keys import key_condition, key_rows
-from .layout import Layout, parse_comment
+from .keys import key_condition, key_rows, present
+from .layout import Layout
 from .loader import ROWS_AT_ONCE, Caster, Loader
 from .owntypes import TypeMaker
 from .schema import look, table_name, version
@@ -50,20 +50,11 @@ class _Import:
 
     Attributes:
         indexes: that ``finish`` builds.
-        finished: all of it was done before, so that nothing more is written.
     """
 
     def __init__(self, plan: TargetPlan, table: Table, layout: Layout, extension: Extension | None) -> None:
         self.plan, self.table, self.layout, self.extension = plan, table, layout, extension
         self.indexes = plan_indexes(plan, layout)
-        comment = parse_comment(table.comment)
-        self.finished = (
-            comment is not None
-            and comment.state == "complete"
-            and comment.import_id == plan.import_id
-            and plan.resume
-            and plan.if_exists != "append"
-        )
 
 
 class PostgresTarget(Target):
@@ -96,6 +87,8 @@ class PostgresTarget(Target):
         null_vectors=True,
         nonfinite_vectors=False,
         native_document=True,
+        vector_names=sql.NAMES,
+        collection_names=replace(sql.NAMES, parts=sql.name_parts),
         typed_fields=PATTERN,
         metadata=MetadataRules(
             exact=frozenset(VALUE_KINDS) - _INEXACT, forbidden_keys=r"(?s).*\x00.*", forbidden_mark="\\u0000"
@@ -111,8 +104,12 @@ class PostgresTarget(Target):
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place
         self._name = collection
+        if place.option("schema"):
+            # Then the name is the table's alone, whatever is in it.
+            self.capabilities = replace(self.capabilities, collection_names=sql.NAMES)
         self._connection: Connection | None = None
-        self._caster = Caster(place)
+        self._caster = Caster(place, self._check_stop)
+        self._there = There(place, self.capabilities, self._check_stop)
         self._import: _Import | None = None
         #: Somebody else writes into the new table, so that keys of the dump may be there already.
         self._shared = False
@@ -138,6 +135,13 @@ class PostgresTarget(Target):
         """See ``Target.permissions``; asked of the catalogs."""
         with self._failures(), self._transaction(READ) as connection:
             return permissions.to_write(connection, self._place, self._name, plan)
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        """See ``Target.begun``. In a table without a comment of vecport's, the acknowledgements hold the nonce."""
+        with self._failures(), self._transaction(READ) as connection:
+            table = find_table(connection, *table_name(self._place, self._name))
+            nonce = None if table is None else acknowledge.nonce(connection, table, import_id)
+        return nonce or super().begun(import_id, there)
 
     def prepare(self, plan: TargetPlan) -> None:
         """See ``Target.prepare``. All of it is one transaction.
@@ -175,7 +179,13 @@ class PostgresTarget(Target):
         """The row groups whose transactions were committed."""
         work = self._prepared()
         with self._failures(), self._transaction(READ) as connection:
-            return acknowledge.marks(connection, work.table, work.plan.import_id)
+            return acknowledge.marks(connection, work.table, acknowledge.key_of(work.plan))
+
+    def forget(self, marks: Sequence[Mark]) -> None:
+        """See ``Target.forget``."""
+        work = self._prepared()
+        with self._failures(), self._transaction(WRITE) as connection:
+            acknowledge.forget(connection, work.table, acknowledge.key_of(work.plan), marks)
 
     def write(self, batch: Batch, mark: Mark) -> None:
         """See ``Target.write``. One transaction holds the rows and the acknowledgement of the row group.
@@ -186,29 +196,18 @@ class PostgresTarget(Target):
             Unavailable: the connection was lost; whether the group is there is seen when it is written again.
         """
         work = self._prepared()
-        self._check(batch, work.plan, mark)
-        if work.finished or not batch.num_rows:
-            # Only an import whose groups were all acknowledged is finished.
+        if not batch.num_rows:
             return
         with self._failures(mark):
             try:
                 with self._transaction(WRITE) as connection:
-                    if acknowledge.record(connection, work.table, work.plan.import_id, mark):
+                    if acknowledge.record(connection, work.table, acknowledge.key_of(work.plan), mark):
                         self._load(connection, work, batch)
             except Exception as error:
                 blamed = self._blamed(work, batch, mark) if blame.is_poison(error) else None
                 if blamed is None:
                     raise
                 raise blamed from error
-
-    def _check(self, batch: Batch, plan: TargetPlan, mark: Mark) -> None:
-        """Refuse what no table can hold, whatever its columns are."""
-        where, caps = f"row group {mark.group} of {mark.shard}", self.capabilities
-        if plan.collection.key:
-            # Keys in columns of their own are the server's to judge: it compresses long ones.
-            caps = replace(caps, id_max_bytes=0)
-        check_batch(batch, plan, where)
-        check_keys(batch, "string", caps, TITLE, where)
 
     def _blamed(self, work: _Import, batch: Batch, mark: Mark) -> VecportError | None:
         """The error of the first record that the table refuses; None where there is no such record."""
@@ -224,7 +223,7 @@ class PostgresTarget(Target):
 
         plan = work.plan
         indexed = {index.column for index in work.indexes}
-        loader = Loader(connection, work.layout, plan.collection, self._caster.cast, indexed)
+        loader = Loader(connection, work.layout, plan.collection, self._caster.cast, indexed, self._there)
         if plan.if_exists != "append" and not self._shared:
             try:
                 with connection.transaction():
@@ -233,6 +232,12 @@ class PostgresTarget(Target):
             except psycopg.errors.UniqueViolation:
                 self._shared = True
         loader.merge(work.table, batch, plan.on_conflict)
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        """See ``Target.holds``; a look-up by the key of the table."""
+        work = self._prepared()
+        with self._failures(), self._transaction(READ) as connection:
+            return present(connection, work.table, work.layout, keys)
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         """See ``Target.delete``."""
@@ -263,7 +268,6 @@ class PostgresTarget(Target):
                 tables.write_comment(connection, now.quoted, known, work.layout, passport, "complete")
             acknowledge.end(connection, now, plan.import_id)
             run(connection, f"ANALYZE {now.quoted}")
-        work.finished = plan.if_exists != "append"
 
     def search(self, vector: str, query: npt.NDArray[np.float32], k: int, namespace: str = "") -> list[Hit]:
         """See ``Target.search`` and ``search.nearest``."""
@@ -287,11 +291,15 @@ class PostgresTarget(Target):
     def close(self) -> None:
         """See ``Target.close``."""
         self._caster.close()
+        self._there.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     # -- how it works --------------------------------------------------------------------------
+
+    def _check_stop(self) -> None:
+        self.report.check()
 
     def _prepared(self) -> _Import:
         if self._import is None:
@@ -310,7 +318,7 @@ class PostgresTarget(Target):
         import psycopg
 
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._place)
+            self._connection = connect(self._place, self._check_stop)
         connection = self._connection
         try:
             begin(connection, mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,6 +88,9 @@ class Backend(ABC):
     tunes: bool = True
     datatypes: bool = True
     remarks: tuple[str, ...] = ()
+
+    def hear(self, check: Callable[[], None]) -> None:  # noqa: B027
+        """Ask ``check``, which raises when the user wants to stop, while a request is waited for."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -214,6 +217,9 @@ class ServerBackend(Backend):
         self.keeps_metadata = server.at_least(1, 16)
         self.slices = server.at_least(1, 19)
         self.skips = server.at_least(1, 17)
+
+    def hear(self, check: Callable[[], None]) -> None:
+        self.server.check = check
 
     def close(self) -> None:
         self.server.close()

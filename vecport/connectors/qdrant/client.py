@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from ... import idle
 from ...errors import AuthenticationFailed, NotRepresentable, OutOfResources, Unavailable, VecportError
-from ..kit import errors, places
+from ..kit import errors, http, places, waiting
 from ..kit.errors import Rule
+from ..report import UNHEARD
 from .wire import PointKey
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
 HTTP_PORT: Final = 6333
 CONNECT_SECONDS: Final = 5.0
-TIMEOUT_SECONDS: Final = 60.0
 #: Set by the server on RESOURCE_EXHAUSTED when its disk is full (``collection/src/operations/types.rs``).
 STORAGE_MARK: Final = "qdrant-insufficient-storage"
 
@@ -41,8 +43,10 @@ class Server:
         self.place = place
         self.http_port = place.port or HTTP_PORT
         self.grpc_port = places.port(place, "grpc-port") or self.http_port + 1
-        self.timeout = places.seconds(place, "timeout-s", TIMEOUT_SECONDS)
-        self._key = place.option("api-key") or None
+        self.timeout = places.seconds(place, "timeout-s", idle.timeout_s())
+        #: Raises when the user wants to stop; set by the session.
+        self.check: Callable[[], None] = UNHEARD.check
+        self._key = places.header(place)
         places.check_key_travels_safely(place)
         self.version = ""
         self._channel: Any = None
@@ -58,7 +62,7 @@ class Server:
         self._dial()
         try:
             health = pb.QdrantStub(self._channel).HealthCheck
-            reply = self.call(health, pb.HealthCheckRequest(), "connecting", CONNECT_SECONDS)
+            reply = self.call(health, pb.HealthCheckRequest(), "connecting", min(CONNECT_SECONDS, self.timeout))
         except BaseException:
             self.close()
             raise
@@ -122,7 +126,7 @@ class Server:
             method: of ``points`` or ``collections``, or ``scroll`` or ``upsert``.
             request: its message.
             doing: for the error message: what was being done.
-            timeout: seconds, the option ``timeout-s`` by default.
+            timeout: seconds, by default those of the option ``timeout-s``, or else of ``--timeout``.
 
         Raises:
             VecportError: the class that fits the status code, see ``translate``.
@@ -131,10 +135,18 @@ class Server:
 
     def start(self, method: Callable[..., Any], request: Any, doing: str, timeout: float | None = None) -> Pending:
         """Send a request and return at once."""
-        future = method.future(  # type: ignore[attr-defined]
-            request, timeout=timeout or self.timeout, metadata=self._metadata
-        )
-        return Pending(self, self._channel, future, doing)
+        seconds = timeout or self.timeout
+        future = method.future(request, timeout=seconds, metadata=self._metadata)  # type: ignore[attr-defined]
+        return Pending(self, self._channel, future, doing, seconds)
+
+    def ask(self) -> None:
+        """See that the server answers, as it does while a long request of somebody's is under way.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        health = self.pb.QdrantStub(self._channel).HealthCheck
+        self.call(health, self.pb.HealthCheckRequest(), "asking whether the server is there", CONNECT_SECONDS)
 
     def translate(self, error: Any, doing: str) -> VecportError:
         """Turn a ``grpc.RpcError`` into the error that the pipelines know.
@@ -184,7 +196,8 @@ class Server:
             By key; points that no longer exist are left out.
 
         Raises:
-            NotRepresentable: the REST interface does not answer.
+            NotRepresentable: nobody listens on the REST port.
+            Unavailable: the REST interface gave no answer, or one that is not Qdrant's.
         """
         import httpx
 
@@ -192,17 +205,19 @@ class Server:
         headers = {"content-type": "application/json"} | ({"api-key": self._key} if self._key else {})
         body = json.dumps({"ids": list(keys), "with_payload": True, "with_vector": False})
         try:
-            with httpx.Client(trust_env=not self.place.loopback, timeout=self.timeout) as client:
+            with http.watched(httpx.Client(trust_env=not self.place.loopback), self.check) as client:
                 answer = client.post(url, content=body, headers=headers).raise_for_status()
-            records = json.loads(answer.content)["result"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+            return {_rest_key(r["id"]): r["payload"] or {} for r in json.loads(answer.content)["result"]}
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotRepresentable(
                 f"collection {collection!r}: payloads, point {keys[0]}'s among them, that gRPC does not show exactly",
                 why="gRPC shows integers above 2^63-1 as floats and takes only some depth; the REST interface, which"
                 f" is exact, did not answer on port {self.http_port}: {type(error).__name__}",
                 next="make the REST port reachable: the address names it, and the option prefix a path before it",
             ) from None
-        return {_rest_key(record["id"]): record["payload"] or {} for record in records}
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            where = f"Qdrant at {self.place.text}: reading payloads of {collection!r} from the REST port"
+            raise errors.made(errors.of_http(error), where, _REST_RULES) from error
 
 
 _RULES: Final = (
@@ -210,20 +225,40 @@ _RULES: Final = (
     Rule(AuthenticationFailed, next=KEY_HELP, codes=("UNAUTHENTICATED", "PERMISSION_DENIED")),
     *errors.GRPC,
 )
+_REST_RULES: Final = (
+    *errors.HTTP,
+    Rule(Unavailable, why="the answer is not one of Qdrant's; a proxy may have given it", next=errors.RUNS),
+)
 
 
 class Pending:
-    """An answer under way."""
+    """An answer under way.
 
-    def __init__(self, server: Server, channel: Any, future: Any, doing: str) -> None:
+    A request may be given longer than the idle time-out, as one that builds an index: then the server is asked
+    meanwhile whether it is still there.
+    """
+
+    def __init__(self, server: Server, channel: Any, future: Any, doing: str, seconds: float) -> None:
         self._server, self._channel, self._future, self._doing = server, channel, future, doing
+        self._seconds = seconds
 
     def result(self) -> Any:
-        """Wait for the answer; raises as ``Server.call`` does."""
+        """Wait for the answer; raises as ``Server.call`` does, and what the session's ``check`` raises."""
         import grpc
 
+        heard, asked = waiting.Heard(self._server.check), time.monotonic()
         try:
-            return self._future.result()
+            while True:
+                try:
+                    return self._future.result(timeout=waiting.STEP_S)
+                except grpc.FutureTimeoutError:
+                    heard()
+                if self._seconds > self._server.timeout < time.monotonic() - asked:
+                    self._server.ask()
+                    asked = time.monotonic()
+        except VecportError:
+            self._future.cancel()
+            raise
         except grpc.RpcError as error:
             translated = self._server.translate(error, self._doing)
             if error.code() is grpc.StatusCode.UNAVAILABLE:

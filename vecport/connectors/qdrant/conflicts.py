@@ -8,22 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ...errors import UsageError
 from ...model.batch import make_page
 from ...model.collection import Collection
-from ...model.compare import Judge
 from ..contract import TargetPlan
-from ..kit.inserts import insert_only
+from ..kit.inserts import insert_only, sameness
 from . import packing, schema, wire
 from .backend import REQUEST_BYTES, Backend, Read
 
 #: Ids that are looked up in one request.
 KEY_ROWS: Final = 10_000
-Mask = npt.NDArray[np.bool_]
 
 
 def check_readable(plan: TargetPlan, info: Any, backend: Backend) -> None:
@@ -75,18 +71,6 @@ def insert(backend: Backend, name: str, collection: Collection, batch: pa.Record
     insert_only(
         batch, name, existing=existing, fetch=fetch,
         write=lambda new: backend.upsert(name, collection, new, rows, skip=True),
-        same=lambda ours, theirs: same_content(ours, theirs, collection),
+        same=sameness(collection, schema.CAPABILITIES),
         rows=rows, most_bytes=REQUEST_BYTES,
     )  # fmt: skip
-
-
-def same_content(ours: pa.RecordBatch, theirs: pa.RecordBatch, collection: Collection) -> Mask:
-    """Which records of a page are those that a collection holds, (n,) bool.
-
-    Args:
-        ours: records as they are written.
-        theirs: records as Qdrant gives them back, of the same ids in the same order.
-        collection: the schema of both.
-    """
-    bounds = {v.name: bound for v in collection.vectors if (bound := schema.bound_of(v.metric, v.dtype)) is not None}
-    return Judge(collection, collection, bounds).compare(ours, theirs).within

@@ -17,7 +17,7 @@ INFO: Final = ConnectorInfo(
     options=(
         Option("api-key", "The API key or token.", secret=True, env=("QDRANT_API_KEY",)),
         Option("grpc-port", "The port of the gRPC interface; one above the address's port by default."),
-        Option("timeout-s", "Seconds after which a request counts as unanswered.", default="60"),
+        Option("timeout-s", "Seconds after which a request counts as unanswered; those of --timeout by default."),
         Option("index-wait-s", "Seconds to wait for the index at the end of an import while it does not grow.", "600"),
         Option("prefix", "A path before the REST interface, where a proxy adds one."),
     ),

@@ -2,7 +2,7 @@
 
 While many records come in, building the index again and again takes processors from the load. So a collection that is
 being filled has ``indexing_threshold`` 0, and the value that it had stands in its metadata under ``LOAD_KEY``: whoever
-goes on after a kill, on whatever machine, finds it there.
+goes on after a kill, on whatever machine, finds it there. To the pipeline this is an effect (``contract.effects``).
 """
 
 from __future__ import annotations
@@ -12,67 +12,114 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import NotRepresentable
-from ..contract import TargetPlan
+from ..contract import Effect, TargetPlan
 from . import settings
 from .backend import Backend
 from .settings import LOAD_KEY
 
 #: What is set during a load. Records are not to be hidden until an index is there that nobody builds.
 DURING: Final[Mapping[str, int | bool]] = {"indexing_threshold": 0, "prevent_unoptimized": False}
-#: How long an interrupted load waits for the server to take its settings back.
-CLOSE_SECONDS: Final = 5.0
+EFFECT: Final = "bulk-load"
 
 
-def begin(backend: Backend, plan: TargetPlan, info: Any) -> bool:
-    """Write down what a collection's settings are, then set those of a load.
-
-    A collection that is appended to has records that are searched meanwhile, and keeps its settings, unless this very
-    import has created it.
+def effects(backend: Backend, plan: TargetPlan, info: Any | None) -> tuple[Effect, ...]:
+    """What a load changes in a collection that it fills, as things are now.
 
     Args:
         backend: the place.
         plan: of the import.
-        info: ``CollectionInfo`` of now.
-
-    Returns:
-        Whether something is to be put back.
+        info: ``CollectionInfo`` of now, None where there is no collection, which is created then.
     """
     if not backend.tunes or not backend.keeps_metadata:
-        return False
-    name, there = plan.collection.name, info.config.optimizer_config
-    found = _journal(name, info)
-    if plan.if_exists == "append" and not is_mine(plan, info):
-        return False
-    journal = (found or {"created": False, "optimizers": {}}) | {"import_id": plan.import_id}
-    if not journal["optimizers"]:
-        now = {f: getattr(there, f) for f in DURING if there.HasField(f)}
-        journal["optimizers"] = {f: value for f, value in now.items() if value != DURING[f]}
-    if journal["optimizers"] and journal != found:
-        backend.set_metadata(name, LOAD_KEY, json.dumps(journal, sort_keys=True))
-    if journal["optimizers"]:
-        backend.set_optimizers(name, {field: DURING[field] for field in journal["optimizers"]})
-    return bool(journal["optimizers"])
+        return ()
+    chosen = settings.parse_settings(plan.settings)
+    before = _before(plan.collection.name, info)
+    values: dict[str, Any] = {f: chosen.get(f, before[f]) for f in DURING if f in before}
+    values = {f: value for f, value in values.items() if value != DURING[f]}
+    if info is not None and not values:
+        return ()
+    return (
+        Effect(
+            EFFECT,
+            f"collection {plan.collection.name!r} builds no index ({_words(DURING)})",
+            f"its index is built when the records are in ({_words(values) or 'the settings that it is created with'})",
+            {"import_id": plan.import_id, "optimizers": values},
+            until="written",
+        ),
+    )
 
 
-def end(backend: Backend, name: str, chosen: Mapping[str, Any], timeout: float | None = None) -> None:
-    """Put back what a load has changed; nothing happens where nothing is written down.
+def fills(plan: TargetPlan, info: Any | None) -> bool:
+    """Whether a collection is filled by an import, so that its settings may be changed for that time.
 
-    Args:
-        backend: the place.
-        name: of the collection.
-        chosen: the user's settings, which go before what was written down.
-        timeout: seconds to wait for the server, the usual ones by default.
+    One that is appended to has records that are searched meanwhile, and keeps its settings, unless this very import
+    has created it.
     """
+    return info is None or plan.if_exists != "append" or is_mine(plan, info)
+
+
+def _before(name: str, info: Any | None) -> dict[str, int | bool]:
+    """The settings that a collection had before a load: what is written down in it, or what stands there now."""
+    if info is None:
+        return {}
+    journal = _journal(name, info)
+    if journal is not None and journal["optimizers"]:
+        return dict(journal["optimizers"])
+    there = info.config.optimizer_config
+    return {f: getattr(there, f) for f in DURING if there.HasField(f)}
+
+
+def _words(values: Mapping[str, int | bool]) -> str:
+    first = {f: value for f, value in values.items() if f == "indexing_threshold"} or values
+    return ", ".join(f"{f} {value}" for f, value in first.items())
+
+
+def claim(backend: Backend, plan: TargetPlan, info: Any) -> None:
+    """Make what another import has written down in a collection that is filled now this import's to put back."""
+    if not backend.tunes or not backend.keeps_metadata or plan.if_exists == "append":
+        return
+    journal = _journal(plan.collection.name, info)
+    if journal is not None and journal["import_id"] != plan.import_id:
+        _write(backend, plan.collection.name, journal | {"import_id": plan.import_id})
+
+
+def apply(backend: Backend, name: str, effect: Effect) -> None:
+    """Write down what a collection's settings are, then set those of a load."""
+    values, info = dict(effect.data["optimizers"]), backend.info(name)
+    if info is None or not values:
+        return
+    found = _journal(name, info)
+    journal = (found or {"created": False, "optimizers": {}}) | {"import_id": str(effect.data["import_id"])}
+    journal["optimizers"] = journal["optimizers"] or values
+    if journal != found:
+        _write(backend, name, journal)
+    backend.set_optimizers(name, {field: DURING[field] for field in journal["optimizers"]})
+
+
+def undo(backend: Backend, name: str, effect: Effect) -> None:
+    """Put back what a load has changed; nothing happens where it is not written down."""
     info = backend.info(name)
     journal = None if info is None else _journal(name, info)
-    if journal is not None and journal["optimizers"]:
-        values = journal["optimizers"] | {field: chosen[field] for field in DURING if field in chosen}
-        backend.set_optimizers(name, values, timeout)
+    if journal is None or not journal["optimizers"]:
+        return
+    known = {field: value for field, value in effect.data["optimizers"].items() if field in DURING}
+    backend.set_optimizers(name, journal["optimizers"] | known)
+    if journal["created"]:
+        _write(backend, name, journal | {"optimizers": {}})
+    else:
+        backend.set_metadata(name, LOAD_KEY, None)
+
+
+def _write(backend: Backend, name: str, journal: Mapping[str, Any]) -> None:
+    backend.set_metadata(name, LOAD_KEY, json.dumps(journal, sort_keys=True))
 
 
 def forget(backend: Backend, name: str, info: Any) -> None:
-    """Remove what a load has written down."""
-    if LOAD_KEY in info.config.metadata:
+    """Remove what a load has written down, but for what ``undo`` needs."""
+    journal = _journal(name, info)
+    if journal is not None and journal["optimizers"]:
+        _write(backend, name, journal | {"created": False})
+    elif journal is not None:
         backend.set_metadata(name, LOAD_KEY, None)
 
 

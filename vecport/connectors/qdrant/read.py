@@ -83,6 +83,7 @@ class QdrantSource(KeyRanges[PointKey, Rows]):
             backend.close()
             raise UsageError("Qdrant has no namespaces", next="select records by --where")
         self._backend, self._name, self._selection = backend, collection, selection
+        backend.hear(lambda: self.report.check())
         self._known: _Known | None = None
         self._uncounted = ""
 

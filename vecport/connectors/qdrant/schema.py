@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import NotRepresentable, UsageError
-from ...model.capabilities import MetadataRules, TargetCapabilities
+from ...model.capabilities import MetadataRules, Names, TargetCapabilities
 from ...model.collection import Bound, Collection, VectorField
 from .. import checks
 from ..contract import Json, TargetPlan
@@ -32,7 +33,12 @@ DATATYPES: Final = {
 STORED_AS: Final = {"float32": "", "float16": "Float16", "uint8": "Uint8"}
 
 MAX_DIM: Final = 65_536
-_FORBIDDEN = '<>:"/\\|?*\0\x1f'
+_PLAIN: Final = "[^" + re.escape('<>:"/\\|?*\0\x1f') + "]"
+_SAYS: Final = 'a name has none of < > : " / \\ | ? * U+0000 U+001F'
+#: A collection is a folder of its name.
+COLLECTION_NAMES: Final = Names(rf"(?!\.\.?\Z){_PLAIN}+", 255, f"{_SAYS}, and is neither . nor ..")
+ALIAS_NAMES: Final = Names(_PLAIN + "{1,255}", says=f"{_SAYS}, and up to 255 characters")
+VECTOR_NAMES: Final = Names(f"{_PLAIN}+", 200, _SAYS)
 
 
 # ---- reading ----
@@ -177,7 +183,7 @@ def notes(info: Any, pb: Any, *, metadata: bool, aliases: list[str]) -> list[str
         names = ", ".join(map(repr, sorted(aliases)))
         out.append(f"aliases are kept, and given again by an import into Qdrant where they are free: {names}")
     if LOAD_KEY in info.config.metadata:
-        out.append("an import into this collection has not ended: its index is not built until the import goes on")
+        out.append("an import into this collection has not ended: its index may not be built until the import goes on")
     if not metadata:
         out.append("this server keeps no collection metadata (it came with 1.16), so a passport has no place in it")
     return out
@@ -247,6 +253,8 @@ CAPABILITIES: Final = TargetCapabilities(
     dtype_bounds={"float16": {"cosine": HALF_BOUND}, "uint8": {}},
     native_document=False,
     native_namespace=False,
+    collection_names=COLLECTION_NAMES,
+    vector_names=VECTOR_NAMES,
     metadata=_METADATA,
     passport=True,
     ack="upsert",
@@ -265,25 +273,13 @@ def check_plan(plan: TargetPlan, capabilities: TargetCapabilities = CAPABILITIES
         UsageError: ``if_exists`` or ``on_conflict`` is not offered.
     """
     checks.check_plan(plan, capabilities, TITLE)
-    check_name("collection", plan.collection.name, len(plan.collection.name), 255)
-    for field in plan.collection.vectors:
-        if field.name:
-            check_name("vector", field.name, len(field.name.encode()), 200)
     return plan.collection
 
 
-def check_name(what: str, name: str, size: int, limit: int) -> None:
-    """Refuse a name that a server would refuse.
-
-    Raises:
-        NotRepresentable: it has a character that names may not have, or is too long or empty.
-    """
-    bad = sorted({c for c in name if c in _FORBIDDEN})
-    if bad:
-        raise NotRepresentable(f"{what} name {name!r}", why=f"Qdrant takes no {' '.join(map(repr, bad))} in a name")
-    if not 1 <= size <= limit:
-        unit = "bytes" if what == "vector" else "characters"
-        raise NotRepresentable(f"{what} name {name!r}", why=f"Qdrant takes names of 1 to {limit} {unit}")
+def check_alias(alias: str) -> None:
+    """Raise ``NotRepresentable`` for an alias that a server would refuse."""
+    if problem := ALIAS_NAMES.problem(alias):
+        raise NotRepresentable(f"alias {alias!r}", problem, "nothing was written")
 
 
 def create_request(plan: TargetPlan, pb: Any) -> Any:

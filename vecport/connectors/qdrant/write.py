@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,15 +11,15 @@ import pyarrow as pa
 
 from ...errors import AlreadyExists, Incomplete, NotRepresentable, Unavailable, UsageError, VecportError
 from ...model.capabilities import TargetCapabilities
-from ..checks import check_batch, check_default, sole_ids
-from ..contract import Description, Hit, Json, Mark, Permission, Target, TargetPlan
+from ..checks import check_default, sole_ids
+from ..contract import Description, Effect, Hit, Json, Mark, Permission, Target, TargetPlan
 from ..kit import passports, waiting
-from ..kit.checks import check_keys
 from ..kit.lifecycle import Decision, settle
 from . import conflicts, load, schema, settings, wire
 from .backend import Backend, Read
 from .read import describe
 from .settings import PASSPORT_KEY
+from .wire import PointKey
 
 DELETE_ROWS: Final = 10_000
 #: How long ``finish`` waits for optimizers that show no progress; the index goes on being built behind that.
@@ -40,9 +39,12 @@ class QdrantTarget(Target):
 
     def __init__(self, backend: Backend, collection: str, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._backend, self._name, self._settle_seconds = backend, collection, settle_seconds
+        backend.hear(lambda: self.report.check())
         self._plan: TargetPlan | None = None
         self._batch_limit: int | None = None
-        self._loading = self._nudged = False
+        self._nudged = self._loading = False
+        #: Whether the collection that ``prepare`` has found or made is one to fill; None before it.
+        self._fills: bool | None = None
 
     # -- the collection ------------------------------------------------------------------------
 
@@ -72,8 +74,36 @@ class QdrantTarget(Target):
             if plan.on_conflict == "fail":
                 conflicts.check_readable(plan, info, self._backend)
             self._backend.set_metadata(self._name, PASSPORT_KEY, passports.text_of(plan.passport))
-        self._loading = load.begin(self._backend, plan, self._info())
+            load.claim(self._backend, plan, self._info())
+        self._fills = load.fills(plan, self._info())
         self.attach(plan)
+
+    def begun(self, import_id: str, there: Description | None) -> str | None:
+        return super().begun(import_id, there) if self._backend.keeps_metadata else None
+
+    def effects(self, plan: TargetPlan) -> tuple[Effect, ...]:
+        if self._loading:
+            return ()
+        info = self._backend.info(self._name)
+        if self._fills is None and plan.if_exists == "replace":
+            # What is there is not the collection whose settings are changed.
+            info = None
+        fills = load.fills(plan, info) if self._fills is None else self._fills
+        return load.effects(self._backend, plan, info) if fills else ()
+
+    def apply(self, effect: Effect) -> None:
+        load.apply(self._backend, self._name, effect)
+        self._loading = True
+
+    def undo(self, effect: Effect) -> None:
+        plan = self._plan
+        if plan is not None:
+            info = self._backend.info(self._name)
+            if info is not None and load.created(self._backend, plan, info):
+                # The vector index is built with those of the payload in view.
+                load.restore_indexes(self._backend, plan, info)
+        load.undo(self._backend, self._name, effect)
+        self._loading = False
 
     def _decided(self, plan: TargetPlan, info: Any) -> Decision:
         """What becomes of the collection; a server that keeps no metadata cannot say whose it is."""
@@ -105,7 +135,7 @@ class QdrantTarget(Target):
         settings.later_params(plan, pb.CollectionParamsDiff())
         settings.index_requests(plan, (), pb)
         for alias in settings.wanted_aliases(plan):
-            schema.check_name("alias", alias, len(alias), 255)
+            schema.check_alias(alias)
         if plan.on_conflict != "replace" and not self._backend.skips:
             raise UsageError(
                 f"--on-conflict {plan.on_conflict}: {self._backend.text} is version {self._backend.version}",
@@ -162,14 +192,17 @@ class QdrantTarget(Target):
     def write(self, batch: pa.RecordBatch, mark: Mark) -> None:
         plan = self._planned()
         collection = plan.collection
-        where = f"{mark.shard} row group {mark.group}"
-        check_batch(batch, plan, where)
-        check_keys(batch, collection.id_kind, self.capabilities, settings.TITLE, where)
         rows = min(self.capabilities.write_rows, self._batch_limit or self.capabilities.write_rows)
         if plan.on_conflict == "fail":
             conflicts.insert(self._backend, self._name, collection, batch, rows)
         else:
             self._backend.upsert(self._name, collection, batch, rows, skip=plan.on_conflict == "skip")
+
+    def holds(self, keys: Sequence[tuple[str, str]]) -> list[bool]:
+        points = [None if ns else wire.parse_key(text) for ns, text in keys]
+        wanted = list(dict.fromkeys(point for point in points if point is not None))
+        found = set(self._backend.get(Read(self._name, None), wanted).keys) if wanted else set[PointKey]()
+        return [point in found for point in points]
 
     def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         texts = sole_ids(keys, settings.TITLE)
@@ -193,9 +226,7 @@ class QdrantTarget(Target):
         made = plan is not None and load.created(self._backend, plan, info)
         if plan is not None and made:
             load.restore_indexes(self._backend, plan, info)
-        if plan is not None and mine:
-            load.end(self._backend, self._name, settings.parse_settings(plan.settings))
-        self._loading = self._nudged = False
+        self._nudged = False
         self._settle()
         count = self.count()
         if plan is not None and plan.if_exists != "append" and count < plan.rows:
@@ -275,11 +306,6 @@ class QdrantTarget(Target):
         return self._backend.hint(self._name, vectors[0], first[0]) if vectors else ""
 
     def close(self) -> None:
-        if self._loading:
-            self._loading = False
-            # The load may go on later, and finds what it needs in the collection.
-            with contextlib.suppress(VecportError):
-                load.end(self._backend, self._name, {}, load.CLOSE_SECONDS)
         self._backend.close()
 
 

@@ -13,6 +13,15 @@ from ...model.compare import EXACT, bounds_of
 Tolerance = float | Mapping[str, float] | None
 
 
+def check_tolerance(tolerance: Tolerance) -> None:
+    """Raise ``UsageError``, which names the vector, for a number that bounds nothing."""
+    given = tolerance if isinstance(tolerance, Mapping) else {} if tolerance is None else {None: tolerance}
+    for name, value in given.items():
+        if not (math.isfinite(value) and value >= 0):
+            said = f"{value:g}" if name is None else f"{name or 'vector'}={value:g}"
+            raise UsageError(f"--tolerance {said}: {value:g} is no bound", next="a number from 0 on, as 1e-6")
+
+
 def checked_bounds(ours: Collection, theirs: Collection, tolerance: Tolerance) -> dict[str, Bound]:
     """The bound of each field.
 
@@ -24,9 +33,8 @@ def checked_bounds(ours: Collection, theirs: Collection, tolerance: Tolerance) -
         # A vector without a name is called so in results.
         tolerance = {"" if name == "vector" else name: value for name, value in tolerance.items()}
     given = tolerance if isinstance(tolerance, Mapping) else {} if tolerance is None else {"": tolerance}
+    check_tolerance(tolerance)
     for name, value in given.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"--tolerance {value}: not a bound", next="a number from 0 on, as 1e-6")
         if isinstance(tolerance, Mapping) and name not in known:
             listed = ", ".join(repr(n or "vector") for n in known) or "none"
             raise UsageError(

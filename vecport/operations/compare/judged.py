@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...dump.dump import Dump
+from ...dump.records import Records
 from ...errors import IntegrityError, NotFound
 from ...model.compare import Judge
 from ..progress import Progress, Stop
@@ -39,7 +40,7 @@ def settle(found: Located, tally: Tally, *, live: bool = False) -> None:
 
 
 def judge_pairs(
-    found: Located, dump: Dump, spill: Spill, judge: Judge, tally: Tally, progress: Progress, stop: Stop
+    found: Located, dump: Records, spill: Spill, judge: Judge, tally: Tally, progress: Progress, stop: Stop
 ) -> None:
     """Judge the records whose hashes differ: ours from the dump, theirs from the spill."""
     for ours, a, b in rows_of(dump, found.pairs("a"), stop):
@@ -47,8 +48,8 @@ def judge_pairs(
         progress.advance(len(a))
 
 
-def rows_of(dump: Dump, wanted: Ordered, stop: Stop) -> Iterator[tuple[pa.RecordBatch, Places, Places]]:
-    """Some records of a dump, each shard and row group read once, in pieces of bounded size.
+def rows_of(dump: Records, wanted: Ordered, stop: Stop) -> Iterator[tuple[pa.RecordBatch, Places, Places]]:
+    """Some records, each part and row group read once, in pieces of bounded size.
 
     Args:
         dump: whose.
@@ -59,16 +60,17 @@ def rows_of(dump: Dump, wanted: Ordered, stop: Stop) -> Iterator[tuple[pa.Record
         The records, and both places of each.
     """
     first = 0
-    for entry in dump.manifest.shards:
-        mine, others = wanted.below(first + entry.rows)
-        ends = np.cumsum(np.asarray(entry.groups, np.int64)) + first
+    for part in dump.parts():
+        sizes = np.asarray(part.group_rows, np.int64)
+        ends = np.cumsum(sizes) + first
+        mine, others = wanted.below(first + int(sizes.sum()))
         groups = np.unique(np.searchsorted(ends, mine, "right")).tolist()
-        for number, group in dump.shard(entry).numbered(groups) if groups else ():
-            start = int(ends[number]) - entry.groups[number]
+        for number, group in part.numbered(groups) if groups else ():
+            start = int(ends[number] - sizes[number])
             low, high = np.searchsorted(mine, [start, ends[number]])
             step = max(1, _PIECE_BYTES * group.num_rows // max(1, group.nbytes))
             for at in range(int(low), int(high), step):
                 stop.check()
                 piece = slice(at, min(at + step, int(high)))
                 yield group.take(pa.array(mine[piece] - start)), mine[piece], others[piece]
-        first += entry.rows
+        first += int(sizes.sum())

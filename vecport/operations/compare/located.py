@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...dump.dump import Dump
+from ...dump.records import Records
 from ...model import hashes
 from ...model.batch import page_schema
 from ...model.compare import Finding, Part
@@ -68,7 +68,7 @@ class Recorded:
         wrong: records whose recorded hashes are not those of their data; known after a deep reading.
     """
 
-    def __init__(self, dump: Dump, *, deep: bool = False, keys: Keys | None = None) -> None:
+    def __init__(self, dump: Records, *, deep: bool = False, keys: Keys | None = None) -> None:
         self.dump, self._deep, self._keys = dump, deep, keys
         self.wrong = 0
 
@@ -88,14 +88,11 @@ class Recorded:
                 yield batch, batch.column("_vh"), batch.column("_mh")
             return
         names = page_schema(self.dump.collection).names
-        for entry in self.dump.manifest.shards:
-            for group in self.dump.shard(entry).groups():
-                page = group.select(names)
-                vh, mh = hashes.vector_hashes(page, self.dump.collection), hashes.metadata_hashes(page)
-                self.wrong += int(
-                    ((vh != np.asarray(group.column("_vh"))) | (mh != np.asarray(group.column("_mh")))).sum()
-                )
-                yield page, vh, mh
+        for group in self.dump.groups():
+            page = group.select(names)
+            vh, mh = hashes.vector_hashes(page, self.dump.collection), hashes.metadata_hashes(page)
+            self.wrong += int(((vh != np.asarray(group.column("_vh"))) | (mh != np.asarray(group.column("_mh")))).sum())
+            yield page, vh, mh
 
 
 class Located:

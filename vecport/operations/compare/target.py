@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...connectors.contract import Description, Json, Page, Source
-from ...dump.dump import Dump
 from ...dump.layout import cut_for, row_bytes
+from ...dump.records import Records
 from ...model import hashes, ids
 from ...model.collection import Collection
 from ...model.compare import Finding, Judge
@@ -39,6 +39,7 @@ class Comparison:
 
     Args:
         dump: side a.
+        identity: of the dump that its records are of, as a passport names it.
         session: side b, attached.
         token: of its snapshot.
         description: of its collection.
@@ -55,8 +56,8 @@ class Comparison:
     """
 
     def __init__(
-        self, dump: Dump, session: Source, token: Json, description: Description, tolerance: Tolerance,
-        memory_bytes: int, widening: Widening,
+        self, dump: Records, identity: str, session: Source, token: Json, description: Description,
+        tolerance: Tolerance, memory_bytes: int, widening: Widening,
     ) -> None:  # fmt: skip
         self._dump, self._session, self._token, self._memory = dump, session, token, memory_bytes
         self._passport: Passport | None = None
@@ -67,7 +68,7 @@ class Comparison:
             self._restorer = restorer_for(description.collection, description.passport, widening.to_json())
             assert self._restorer is not None
             self.collection = self._restorer.collection
-        self._imported = self._passport is not None and self._passport.identity == str(dump.manifest.identity)
+        self._imported = self._passport is not None and self._passport.identity == identity
         self.bounds = checked_bounds(*self._stated(description.collection), tolerance)
         self._judge = Judge(dump.collection, self.collection, self.bounds)
         self._page_rows = max(1, min(session.capabilities.page_rows, _PAGE_BYTES // row_bytes(self.collection)))
@@ -259,14 +260,13 @@ class _Fetch:
         progress.phase("verify", to._dump.rows)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="compare") as pool:
             pending: Future[None] | None = None
-            for entry in to._dump.manifest.shards:
-                for group in to._dump.shard(entry).groups():
-                    stop.check()
-                    pages = self._fetch(group)
-                    if pending is not None:
-                        pending.result()
-                    pending = pool.submit(self._compare, group, pages, tally)
-                    progress.advance(group.num_rows)
+            for group in to._dump.groups():
+                stop.check()
+                pages = self._fetch(group)
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(self._compare, group, pages, tally)
+                progress.advance(group.num_rows)
             if pending is not None:
                 pending.result()
         to.count = to._session.count() or 0

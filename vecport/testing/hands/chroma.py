@@ -20,14 +20,14 @@ class ChromaHands(Hands):
         self._name = collection.vectors[0].name
 
     def read(self, id: str) -> Record:
-        with _Client(self.place) as client:
+        with Client(self.place) as client:
             found: Any = client.get_collection(self.collection.name, embedding_function=None)
             rows = found.get(ids=[id], include=["embeddings", "metadatas", "documents"])
         vector = np.asarray(rows["embeddings"][0], np.float32)
         return Record(id, {self._name: vector}, rows["metadatas"][0] or {}, rows["documents"][0])
 
     def write(self, record: Record) -> None:
-        with _Client(self.place) as client:
+        with Client(self.place) as client:
             found: Any = client.get_collection(self.collection.name, embedding_function=None)
             # Chroma merges the metadata of a record that is there.
             found.delete(ids=[record.id])
@@ -39,11 +39,11 @@ class ChromaHands(Hands):
             )
 
     def delete(self, id: str) -> None:
-        with _Client(self.place) as client:
+        with Client(self.place) as client:
             client.get_collection(self.collection.name, embedding_function=None).delete(ids=[id])
 
 
-class _Client:
+class Client:
     """The official client on a place, closed behind the block."""
 
     def __init__(self, place: Place) -> None:

@@ -1,12 +1,12 @@
-"""Hands on JSON Lines: the file is changed line by line."""
+"""Hands on JSON Lines, plain and compressed: the file is changed line by line."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..records import Record, Sparse, Vector
 from . import Hands
@@ -43,12 +43,14 @@ class JsonlHands(Hands):
         self._save(lines)
 
     def _lines(self) -> dict[str, dict[str, Any]]:
-        parsed = map(json.loads, Path(self.place.path).read_text("utf-8").splitlines())
+        with pa.input_stream(self.place.path, compression="detect") as file:
+            parsed = map(json.loads, file.read().splitlines())
         return {str(line["id"]): line for line in parsed}
 
     def _save(self, lines: dict[str, dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
-        Path(self.place.path).write_text(text, "utf-8")
+        with pa.output_stream(self.place.path, compression="detect") as file:
+            file.write(text.encode())
 
 
 def _vector(value: Any, kind: str) -> Vector:

@@ -18,7 +18,7 @@ class PostgresHands(Hands):
 
     def read(self, id: str) -> Record:
         vectors = "".join(f', "{v.name}"::text' for v in self.collection.vectors)
-        with _connection(self.place) as connection:
+        with connect(self.place) as connection:
             document = "document" if self._has_document(connection) else "NULL"
             statement = f'SELECT {document}, metadata{vectors} FROM "{self.collection.name}" WHERE id::text = %s'
             found = connection.execute(statement, [id]).fetchone()
@@ -27,7 +27,7 @@ class PostgresHands(Hands):
 
     def write(self, record: Record) -> None:
         columns: dict[str, Any] = {"id": record.id, "metadata": json.dumps(dict(record.metadata))}
-        with _connection(self.place) as connection:
+        with connect(self.place) as connection:
             for v in self.collection.vectors:
                 columns[v.name] = _spelled(record.vectors.get(v.name), v, self._size(connection, v))
             if self._has_document(connection):
@@ -40,7 +40,7 @@ class PostgresHands(Hands):
             )
 
     def delete(self, id: str) -> None:
-        with _connection(self.place) as connection:
+        with connect(self.place) as connection:
             connection.execute(f'DELETE FROM "{self.collection.name}" WHERE id::text = %s', [id])
 
     def _size(self, connection: Any, field: VectorField) -> int:
@@ -55,7 +55,8 @@ class PostgresHands(Hands):
         return connection.execute(statement, [f'"{self.collection.name}"']).fetchone() is not None
 
 
-def _connection(place: Place) -> Any:
+def connect(place: Place) -> Any:
+    """The official client on a place."""
     import psycopg
 
     password = place.password.reveal() if place.password else None

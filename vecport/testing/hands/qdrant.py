@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...connectors.address import Place
 from ...model.collection import VectorField
 from ..records import Record, Sparse, Vector
 from . import Hands
@@ -18,8 +19,8 @@ class QdrantHands(Hands):
     document = "document"
 
     def read(self, id: str) -> Record:
-        with _Client(self.place) as client:
-            (point,) = client.retrieve(self.collection.name, [_id(id)], with_payload=True, with_vectors=True)
+        with Client(self.place) as client:
+            (point,) = client.retrieve(self.collection.name, [point_id(id)], with_payload=True, with_vectors=True)
         given = point.vector
         named = given if isinstance(given, dict) else {} if given is None else {"": given}
         vectors = {v.name: _read(named.get(v.name), v) for v in self.collection.vectors}
@@ -35,19 +36,19 @@ class QdrantHands(Hands):
         named = {v.name: _spelled(record.vectors.get(v.name), v) for v in self.collection.vectors}
         named = {name: value for name, value in named.items() if value is not None}
         vector: Any = named.get("", named)
-        with _Client(self.place) as client:
-            points = [models.PointStruct(id=_id(record.id), vector=vector, payload=payload)]
+        with Client(self.place) as client:
+            points = [models.PointStruct(id=point_id(record.id), vector=vector, payload=payload)]
             client.upsert(self.collection.name, points, wait=True)
 
     def delete(self, id: str) -> None:
-        with _Client(self.place) as client:
-            client.delete(self.collection.name, [_id(id)], wait=True)
+        with Client(self.place) as client:
+            client.delete(self.collection.name, [point_id(id)], wait=True)
 
 
-class _Client:
+class Client:
     """The official client on a place, closed behind the block, so that a folder is free again."""
 
-    def __init__(self, place: Any) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
 
     def __enter__(self) -> Any:
@@ -67,7 +68,8 @@ class _Client:
         self._client.close()
 
 
-def _id(text: str) -> int | str:
+def point_id(text: str) -> int | str:
+    """An id as the client has it."""
     return int(text) if text.isdecimal() else text
 
 
