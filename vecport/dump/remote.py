@@ -23,10 +23,11 @@ from ..errors import (
     VecportError,
 )
 from .files import Store, Upload, safe
-from .layout import WORK
+from .layout import MANIFEST, WORK
 
 #: What stores answer when a condition does not hold, or another write came at the same time.
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+_MANIFEST_BYTES = 1 << 30
 _S3 = frozenset({"s3", "s3a"})
 _BUCKETS = _S3 | {"gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "cos"}
 
@@ -70,13 +71,17 @@ class _RemoteUpload(Upload):
             self._check_still(claim)
 
     def _check_still(self, claim: Any) -> None:
-        """What was put when the right had passed to another is taken back: nobody names it yet."""
+        """A shard that was put when the right had passed to another is taken back, if the dump is there without it.
+
+        Before there is a manifest, the other run may take it for its own, and removes it if it does not.
+        """
         try:
             claim.check()
         except Locked:
-            if self._guarded:
+            if self._path.startswith("data/"):
                 with contextlib.suppress(VecportError):
-                    self._store.withdraw(self._path, self.sha256)
+                    if self._path.encode() not in self._store.read(MANIFEST, _MANIFEST_BYTES):
+                        self._store.withdraw(self._path, self.sha256)
             raise
 
     def _arrived(self, error: VecportError) -> bool:

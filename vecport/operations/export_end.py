@@ -44,7 +44,7 @@ def reconciled(
         dump_id=run.dump_id,
         created_at=run.created_at,
         completed_at=now(),
-        writer={"name": "vecport", "version": __version__, "pyarrow": pa.__version__},
+        writer={"name": "vecport", "version": __version__, "pyarrow": pa.__version__, **_holder(job)},
         source={
             **run.source,
             "job": digest_of(job, run.dump_id),
@@ -55,6 +55,12 @@ def reconciled(
         complete=not selected and not rejected,
         encodings=job.encodings,
     )
+
+
+def _holder(job: ExportJob) -> dict[str, str]:
+    """What tells the manifests of two runs apart that go on with one journal; empty where there cannot be two."""
+    claim = job.store.claim
+    return {} if claim is None else {"run": claim.token}
 
 
 def known_rejects(durable: dict[int, list[Durable]], results: list[PartitionDone]) -> list[Reject]:
