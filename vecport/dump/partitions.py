@@ -46,7 +46,9 @@ class PartitionFiles:
         Returns:
             How many there are.
         """
-        self._store.delete_tree(FOLDER)
+        # What a store does not delete is of another dump, and gives way to what is written in its place.
+        for path in self._store.list(FOLDER):
+            self._store.dispensed(path)
         lines: list[bytes] = []
         size = number = written = 0
         for partition in partitions:

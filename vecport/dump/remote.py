@@ -285,9 +285,12 @@ class RemoteStore(Store):
     def delete(self, path: str) -> None:
         if self.claim is not None:
             self.claim.check()
-        seen = None
-        if self.claim is not None and self.asks and not path.startswith(f"{WORK}/"):
-            seen = self.version(path)
+        seen = self.version(path)
+        if seen is None:
+            # What is not there is deleted also where deleting is refused.
+            return
+        if self.claim is None or not self.asks or path.startswith(f"{WORK}/"):
+            seen = None
         with contextlib.suppress(NotFound), remote_errors(f"{self.url}/{path}"):
             self._remove(path, seen)
 

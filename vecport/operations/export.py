@@ -25,7 +25,7 @@ from ..model.collection import Collection, collection_to_json
 from ..model.widening import Misfit
 from . import rejects
 from .effects import Held
-from .export_done import check_read_back, finished_before, still_done
+from .export_done import check_age, check_read_back, check_same_command, finished_before, still_done
 from .export_end import known_rejects, reconciled
 from .export_job import ExportJob, check_arguments, check_same_job, fingerprint_of, now
 from .export_task import Runner, export_partition, reads
@@ -156,7 +156,8 @@ def export(
         session.report = job
         if done is not None:
             still_done(job, session, done)
-            return _result(job, done, done.rows, started, found=done.completed_at)
+            job.found = done.completed_at
+            return _result(job, done, done.rows, started)
         effects = Held(job.source, session, f"the export into {job.store.url}", job)
         with effects:
             description = session.describe()
@@ -172,7 +173,7 @@ def export(
     return _result(job, manifest, resumed, started)
 
 
-def _result(job: ExportJob, manifest: Manifest, resumed: int, started: float, found: str | None = None) -> ExportResult:
+def _result(job: ExportJob, manifest: Manifest, resumed: int, started: float) -> ExportResult:
     consistency = manifest.source["consistency"]
     rejected = int(consistency.get("rejected", 0))
     no_snapshot = job.require_snapshot and consistency["kind"] != "snapshot"
@@ -180,7 +181,7 @@ def _result(job: ExportJob, manifest: Manifest, resumed: int, started: float, fo
         dump=job.store.url, rows=manifest.rows, size_bytes=manifest.size_bytes, shards=len(manifest.shards),
         identity=manifest.identity, consistency=consistency, complete=manifest.complete,
         notes=tuple(job.notes), resumed_rows=resumed, seconds=time.monotonic() - started, rejected=rejected,
-        exit_code=3 if no_snapshot else 4 if rejected else 0, found=found,
+        exit_code=3 if no_snapshot else 4 if rejected else 0, found=job.found,
     )  # fmt: skip
 
 
@@ -280,7 +281,10 @@ def _finish_published(job: ExportJob, journal: Journal, run: Run, effects: Held)
     manifest = open_dump(job.store.url).manifest
     if manifest.dump_id != run.dump_id:
         raise AlreadyExists(f"{job.store.url} is a finished dump already", next="replace it: --overwrite")
+    check_same_command(job, manifest)
     _tidy(job, journal, manifest, effects)
+    check_age(job, manifest)
+    job.found = manifest.completed_at
     job.note("an earlier run had finished this dump")
     return manifest, manifest.rows
 

@@ -27,13 +27,23 @@ def finished_before(job: ExportJob) -> Manifest:
         manifest = open_dump(url).manifest
     except VecportError as e:
         raise _refused(job, f"it cannot be read: {e.what}") from e
+    check_same_command(job, manifest)
+    check_age(job, manifest)
+    return manifest
+
+
+def check_same_command(job: ExportJob, manifest: Manifest) -> None:
+    """Raise ``AlreadyExists`` unless the manifest says that this very command made the dump."""
     if manifest.source.get("job") != digest_of(job, manifest.dump_id):
-        raise _refused(job, "this command, or one with other choices, or of another release, made it")
+        raise _refused(job, "another command made it, or one with other choices, or another release")
+
+
+def check_age(job: ExportJob, manifest: Manifest) -> None:
+    """Raise ``AlreadyExists`` where a dump was made for another day."""
     if _age(manifest.completed_at) > SAME_RUN:
         raise _refused(
             job, f"this command made it, and completed it at {manifest.completed_at}: that is no backup of today"
         )
-    return manifest
 
 
 def still_done(job: ExportJob, session: Source, manifest: Manifest) -> None:

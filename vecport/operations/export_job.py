@@ -45,6 +45,8 @@ class ExportJob:
     progress: Progress
     stop: Stop
     notes: list[str] = field(default_factory=list)
+    #: When the dump was completed, if an earlier run of the same command has done so.
+    found: str | None = None
 
     def note(self, text: str) -> None:
         """Hear one sentence, each once; the source's own come here too (``connectors.report``)."""
