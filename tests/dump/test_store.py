@@ -13,6 +13,7 @@ from typing import IO, Any
 import pytest
 
 from tests.dump.small import manifest_of, records, small_dump, write_shards
+from vecport.dump import lock
 from vecport.dump import store as stores
 from vecport.dump.dump import open_dump, publish, unpublish
 from vecport.dump.lock import writer_lock
@@ -400,7 +401,8 @@ def test_unpublishing_leaves_nothing(store: Store) -> None:
         open_dump(store.url)
 
 
-def test_one_writer(store: Store) -> None:
+def test_one_writer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LEASE_S", 1.0)
     with writer_lock(store), pytest.raises(Locked), writer_lock(store):
         pass
     with writer_lock(store):

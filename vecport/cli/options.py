@@ -178,7 +178,12 @@ passports = stack(
     click.option("--ignore-passport", is_flag=True, help="Take a collection that vecport filled as it stands."),
     click.option("--like", metavar="DUMP", help="An older dump that tells types and names, where no passport does."),
 )
-take_over = click.option("--take-over", is_flag=True, help="Break the lock of a dead writer in an object store.")
+take_over = click.option(
+    "--take-over", is_flag=True, help="Take the lock of a dead writer in an object store without watching it first."
+)
+read_back = click.option(
+    "--read-back", is_flag=True, help="Read every file of the dump once more before it counts; for archives."
+)
 require_snapshot = click.option(
     "--require-snapshot", is_flag=True, help="Exit 3 unless all records come from one snapshot."
 )

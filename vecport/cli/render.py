@@ -23,11 +23,20 @@ _STATUS_STYLE = {"exact": GOOD, "encoded": GOOD, "bounded": "yellow", "lossy": B
 
 
 def export(result: ExportResult) -> Sheet:
-    """The dump that was made, and how to restore it."""
-    sheet = _export(result)
+    """The dump that was made, or was there, and how to restore it."""
+    sheet = _export(result) if result.found is None else _found(result)
     if result.exit_code == 3:
         sheet.line("A snapshot was required and this dump is not one.", BAD)
     return sheet.next("next", f"vecport import {shlex.quote(result.dump)} ADDRESS --collection NAME")
+
+
+def _found(r: ExportResult) -> Sheet:
+    facts = [
+        ("completed", f"{r.found}; nothing was read now"),
+        ("identity", r.identity),
+        ("another", "give another folder, or replace this dump: --overwrite"),
+    ]
+    return Sheet().headline(f"Nothing to do: {r.dump} is there, {records(r.rows)}", good=not r.exit_code).facts(facts)
 
 
 def _export(r: ExportResult) -> Sheet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,15 +11,16 @@ from threading import Lock
 
 import pyarrow as pa
 
-from ..errors import AlreadyExists, IntegrityError, NotFound, OutcomeUnknown, VecportError
+from ..errors import AlreadyExists, IntegrityError, Locked, NotFound, OutcomeUnknown, VecportError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..model.batch import KEY_COLUMNS
 from ..model.collection import Collection
 from ..model.profile import Profile, profile_page
-from .layout import EFFECTS, MANIFEST, README, REJECTS, WORK
+from .layout import EFFECTS, LOCK, MANIFEST, README, REJECTS, WORK
+from .lock import Lease
 from .manifest import Identity, Manifest, ShardEntry, parse_manifest
 from .shard import ShardReader
-from .store import Store, open_store
+from .store import RemoteStore, Store, open_store
 
 
 class Dump:
@@ -145,6 +147,7 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
     own = replace(DEFAULT_LIMITS, manifest_bytes=len(raw), manifest_values=len(raw), shards=len(manifest.shards))
     checked = parse_manifest(raw, store.url, own)
     store.put(README, _readme(manifest).encode())
+    _confirm(store)
     try:
         store.put_new(MANIFEST, raw)
     except AlreadyExists:
@@ -157,20 +160,45 @@ def publish(store: Store, manifest: Manifest) -> Manifest:
             f"{store.url}: the manifest may or may not have been written", e.what,
             "all shards are durable", "run the same command again",
         ) from e  # fmt: skip
+    try:
+        _confirm(store)
+    except Locked:
+        _withdraw(store, raw)
+        raise
+    except VecportError as e:
+        raise OutcomeUnknown(
+            f"{store.url}: the manifest was written, and nobody knows whether this run had the right to", e.what,
+            "all shards are durable", "run the same command again",
+        ) from e  # fmt: skip
     return checked
 
 
+def _confirm(store: Store) -> None:
+    """Raise ``Locked`` unless the store says now that this run may write."""
+    if isinstance(store.claim, Lease):
+        store.claim.confirm()
+
+
+def _withdraw(store: Store, raw: bytes) -> None:
+    """Take back a manifest that was published after the right had passed to another run."""
+    if isinstance(store, RemoteStore) and store.keeps_conditions:
+        store.withdraw(MANIFEST, hashlib.sha256(raw).hexdigest())
+
+
 def unpublish(store: Store) -> None:
-    """Remove a dump: its manifest first, so that a half-removed one is never taken for a dump."""
+    """Remove a dump: its manifest first, so that a half-removed one is never taken for a dump.
+
+    What else the store does not let go stays, and gives way to what is written in its place.
+    """
     store.delete(MANIFEST)
     for path in (*store.list("data"), README, REJECTS):
-        store.delete(path)
-    if not store.exists(EFFECTS):
+        store.dispensed(path)
+    if store.local_path is not None and not store.exists(EFFECTS):
         store.delete_tree(WORK)
         return
     for path in store.list(WORK):
-        if path != EFFECTS:
-            store.delete(path)
+        if path not in (EFFECTS, LOCK):
+            store.dispensed(path)
 
 
 def foreign_files(store: Store) -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import IntegrityError
 from ..model.collection import Collection, collection_from_json, collection_to_json
-from .layout import EFFECTS, SHARD, WORK
+from .layout import EFFECTS, LOCK, SHARD, WORK
 from .manifest import ShardEntry, strict_json
 from .partitions import PartitionFiles
 from .store import LocalStore, Store
@@ -83,10 +83,15 @@ class Durable:
 
 
 class Journal:
-    """Reads and writes the journal of one dump."""
+    """Reads and writes the journal of one dump.
+
+    Attributes:
+        left: files that it had to delete and that the store keeps.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.left: list[str] = []
 
     def begin(self, run: Run) -> None:
         """Record a run before its first shard."""
@@ -137,18 +142,21 @@ class Journal:
         """What ``keep_effects`` has kept, None when there is nothing."""
         if not self._store.exists(EFFECTS):
             return None
-        return dict(strict_json(self._store.read(EFFECTS, _MAX_BYTES), f"{self._store.url}/{EFFECTS}"))
+        found = dict(strict_json(self._store.read(EFFECTS, _MAX_BYTES), f"{self._store.url}/{EFFECTS}"))
+        # Where the store does not delete, what is dropped says nothing.
+        return None if found.keys() == {"dump_id"} else found
 
     def keep_effects(self, record: Mapping[str, Any] | None) -> None:
         """Keep what the export changes in its source, before it does; None when everything is put back."""
         if record is None:
-            self._store.delete(EFFECTS)
+            self._drop(EFFECTS)
         else:
             self._store.put(EFFECTS, json.dumps(record).encode())
 
-    def add(self, durable: Durable) -> None:
-        """Record a durable shard."""
+    def add(self, durable: Durable, dump_id: str = "") -> None:
+        """Record a durable shard of the dump that has this id."""
         data = {
+            "dump_id": dump_id,
             "partition": durable.partition,
             "sequence": durable.sequence,
             "entry": durable.entry.to_json(),
@@ -159,14 +167,16 @@ class Journal:
         }
         self._store.put(_record(durable.entry.path), json.dumps(data).encode())
 
-    def durable(self) -> dict[int, list[Durable]]:
-        """Durable shards by partition, in sequence, without gaps."""
+    def durable(self, dump_id: str | None = None) -> dict[int, list[Durable]]:
+        """Durable shards of the dump that has this id, None for any; by partition, in sequence, without gaps."""
         found: dict[int, list[Durable]] = {}
         for path in self._store.list(_SHARDS):
             if not _RECORD.match(path):
                 # The temporary file of a run that was killed holds half a record, or one that never counted.
                 continue
             data = strict_json(self._store.read(path, _MAX_BYTES), f"{self._store.url}/{path}")
+            if _of_another(data, dump_id):
+                continue
             try:
                 entry = ShardEntry.from_json(data["entry"])
                 missing = tuple((ns, i) for ns, i in data["missing"])
@@ -188,35 +198,53 @@ class Journal:
 
     def forget(self, durable: Durable) -> None:
         """Drop a shard and its record; the record goes first, so that it never names a missing shard."""
-        self._store.delete(_record(durable.entry.path))
-        self._store.delete(durable.entry.path)
+        self._drop(_record(durable.entry.path))
+        self._store.dispensed(durable.entry.path)
 
     def sweep(self, keep: set[str]) -> None:
-        """Delete shards that no record names, and temporary files."""
+        """Delete shards that no record names, and temporary files.
+
+        What the store does not let go stays, until a shard of the same name takes its place.
+        """
         for path in self._store.list("data"):
             if path not in keep:
-                self._store.delete(path)
+                self._store.dispensed(path)
         if isinstance(self._store, LocalStore):
             self._store.sweep()
 
-    def clear(self) -> None:
-        """Remove the journal; the dump is finished.
+    def clear(self, shards: Iterable[str] | None = None) -> None:
+        """Remove the journal, and shards that are none of the dump's; the dump is finished.
 
         The run's record goes last: it says that there is more to remove.
+
+        Args:
+            shards: the dump's; None for all that are there.
         """
         if isinstance(self._store, LocalStore):
             self._store.sweep()
-        for path in self._store.list(WORK):
-            if path != _EXPORT:
-                self._store.delete(path)
-        self._store.delete(_EXPORT)
-        self._store.delete_tree(WORK)
+        known = {_EXPORT, LOCK, *(self._store.list("data") if shards is None else shards)}
+        rest = [p for p in (*self._store.list("data"), *self._store.list(WORK)) if p not in known]
+        self.left = [path for path in (*rest, _EXPORT) if not self._store.dispensed(path)]
+        if isinstance(self._store, LocalStore):
+            self._store.delete_tree(WORK)
+
+    def _drop(self, path: str) -> None:
+        """Delete a record; one that the store does not let go is made to say nothing."""
+        if self._store.exists(path) and not self._store.dispensed(path):
+            self._store.put(path, b'{"dump_id": null}')
 
 
 def _record(shard: str) -> str:
     match = SHARD.match(shard)
     assert match is not None
     return f"{_SHARDS}/part-{match[1]}-{match[2]}.json"
+
+
+def _of_another(record: Any, dump_id: str | None) -> bool:
+    """Whether a record is of another dump than this one, or dropped, in a store that does not delete."""
+    if not isinstance(record, dict) or "dump_id" not in record:
+        return False
+    return record["dump_id"] is None or dump_id not in (None, record["dump_id"])
 
 
 def _without_gaps(items: list[Durable]) -> list[Durable]:

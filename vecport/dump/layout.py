@@ -17,6 +17,8 @@ REJECTS = "rejects.jsonl"
 WORK = ".vecport"
 #: What an export has changed in its source, to be put back; outlives a dump that begins anew.
 EFFECTS = f"{WORK}/effects.json"
+#: The right to write the dump (``dump.lock``).
+LOCK = f"{WORK}/lock"
 SHARD = re.compile(r"data/part-([0-9]{5,10})-([0-9]{5,10})\.parquet\Z")
 ENCODINGS = ("default", "plain")
 

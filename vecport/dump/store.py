@@ -4,157 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import io
 import os
 import re
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 from ..errors import (
     AlreadyExists,
     AuthenticationFailed,
     IntegrityError,
-    MissingExtra,
     NotFound,
     OutOfResources,
     Unavailable,
     UsageError,
     VecportError,
 )
+from .files import Store, Upload, safe
+from .remote import RemoteStore
 
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
-_PART = re.compile(r"[A-Za-z0-9._\-]+\Z")
 T = TypeVar("T")
-
-
-class Upload(ABC):
-    """A file being written: invisible until ``commit``; counts its bytes and its SHA-256 as they pass."""
-
-    def __init__(self) -> None:
-        self.size_bytes = 0
-        self._hash = hashlib.sha256()
-        self._tail_hash: Any = None
-        self.tail_bytes = 0
-
-    def write(self, data: Any) -> int:
-        """Append bytes (any object with the buffer protocol)."""
-        view = memoryview(data).cast("B")
-        self._write(view)
-        self._hash.update(view)
-        self.size_bytes += len(view)
-        if self._tail_hash is not None:
-            self._tail_hash.update(view)
-            self.tail_bytes += len(view)
-        return len(view)
-
-    def begin_tail(self) -> None:
-        """From here on a second SHA-256 is kept, of the end of the file alone."""
-        self._tail_hash = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 (hex) of everything written so far."""
-        return self._hash.hexdigest()
-
-    @property
-    def tail_sha256(self) -> str:
-        """SHA-256 (hex) of what was written since ``begin_tail``."""
-        return str(self._tail_hash.hexdigest())
-
-    @abstractmethod
-    def _write(self, view: memoryview) -> None: ...
-
-    @abstractmethod
-    def commit(self) -> None:
-        """Make the file durable and visible under its name."""
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Leave nothing behind. Safe to call after ``commit``, where it does nothing."""
-
-
-class Store(ABC):
-    """A flat view of one folder; paths are relative, ``/``-separated, of letters, digits, ``.``, ``_``, ``-``."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    local_path: str | None = None
-
-    def upload(self, path: str) -> Upload:
-        """Begin a file."""
-        return self._upload(_safe(path))
-
-    def put(self, path: str, data: bytes) -> None:
-        """Write a small file whole, replacing one of the same name."""
-        upload = self.upload(path)
-        try:
-            upload.write(data)
-            upload.commit()
-        finally:
-            upload.abort()
-
-    @abstractmethod
-    def _upload(self, path: str) -> Upload: ...
-
-    @abstractmethod
-    def put_new(self, path: str, data: bytes) -> None:
-        """Write a small file whole; raises ``AlreadyExists`` when there is one of that name."""
-
-    @abstractmethod
-    def open(self, path: str) -> IO[bytes]:
-        """Open a file for random reading; raises ``NotFound``."""
-
-    @abstractmethod
-    def size(self, path: str) -> int | None:
-        """Size in bytes, None when the file does not exist."""
-
-    @abstractmethod
-    def list(self, prefix: str = "") -> list[str]:
-        """All files below a folder, sorted, relative to the store."""
-
-    @abstractmethod
-    def delete(self, path: str) -> None:
-        """Delete a file; no error when there is none."""
-
-    @abstractmethod
-    def delete_tree(self, prefix: str) -> None:
-        """Delete a folder and everything in it; no error when there is none."""
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Create the folder when it does not exist."""
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a file of this name."""
-        return self.size(path) is not None
-
-    @abstractmethod
-    def errors(self, path: str) -> AbstractContextManager[None]:
-        """Turn what goes wrong while a file is read into typed errors."""
-
-    def read(self, path: str, limit: int) -> bytes:
-        """Read a small file whole; raises ``IntegrityError`` when it is larger than ``limit`` bytes."""
-        with self.open(path) as f, self.errors(path):
-            data = f.read(limit + 1)
-        if len(data) > limit:
-            raise IntegrityError(f"{self.url}: {path} is larger than {limit:,} bytes")
-        return data
-
-    def sha256(self, path: str) -> str:
-        """SHA-256 (hex) of a file's bytes."""
-        with self.open(path) as f, self.errors(path):
-            return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
-
-    def tail(self, path: str, size_bytes: int) -> bytes:
-        """The last ``size_bytes`` of a file."""
-        with self.open(path) as f, self.errors(path):
-            f.seek(-size_bytes, io.SEEK_END)
-            return f.read()
 
 
 def open_store(location: str | os.PathLike[str]) -> Store:
@@ -170,12 +41,6 @@ def open_store(location: str | os.PathLike[str]) -> Store:
     if text.startswith("file://"):
         text = text[7:]
     return RemoteStore(text) if _URL.match(text) else LocalStore(os.path.expanduser(text))
-
-
-def _safe(path: str) -> str:
-    if not all(_PART.match(part) and part not in (".", "..") for part in path.split("/")):
-        raise IntegrityError(f"{path!r} is not a file name of a dump")
-    return path
 
 
 def _local_errors(call: Callable[[], T], what: str) -> T:
@@ -328,7 +193,7 @@ class LocalStore(Store):
 
     def _join(self, path: str) -> str:
         assert self.local_path is not None
-        return os.path.join(self.local_path, *_safe(path).split("/"))
+        return os.path.join(self.local_path, *safe(path).split("/"))
 
     def _upload(self, path: str) -> Upload:
         return _local_errors(lambda: _LocalUpload(self._join(path)), f"{self.url}/{path}")
@@ -364,7 +229,7 @@ class LocalStore(Store):
     def _link(self, path: str) -> str | None:
         """The first part of a path within the store that is a symbolic link."""
         full = str(self.local_path)
-        for part in _safe(path).split("/"):
+        for part in safe(path).split("/"):
             full = os.path.join(full, part)
             if os.path.islink(full):
                 return full
@@ -388,14 +253,14 @@ class LocalStore(Store):
         return sorted(found)
 
     def delete(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(NotFound), local_errors(f"{self.url}/{path}"):
             os.unlink(self._join(path))
 
     def delete_tree(self, prefix: str) -> None:
         root = self._join(prefix)
         for folder, folders, names in os.walk(root, topdown=False):
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(NotFound), local_errors(os.path.join(folder, name)):
                     os.unlink(os.path.join(folder, name))
             for name in folders:
                 with contextlib.suppress(OSError):
@@ -420,140 +285,7 @@ class LocalStore(Store):
                 self.delete(path)
 
 
-class _RemoteUpload(Upload):
-    def __init__(self, fs: Any, path: str, name: str) -> None:
-        super().__init__()
-        self._fs, self._path, self._name = fs, path, name
-        self._file: Any = fs.open(path, "wb")
-
-    def _write(self, view: memoryview) -> None:
-        with remote_errors(self._name):
-            self._file.write(view)
-
-    def commit(self) -> None:
-        with remote_errors(self._name):
-            self._file.close()
-        self._file = None
-
-    def abort(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(Exception):
-                self._file.discard()
-            try:
-                # Closing would publish half a file: the object is dropped unclosed.
-                self._file.closed = True
-            except AttributeError:
-                # A file system that writes in place: half a file stands there already.
-                with contextlib.suppress(Exception):
-                    self._fs.rm_file(self._path)
-            self._file = None
-
-
-@contextlib.contextmanager
-def remote_errors(what: str) -> Iterator[None]:
-    """Turn a filesystem's errors into typed ones."""
-    try:
-        yield
-    except VecportError:
-        raise
-    except FileNotFoundError as e:
-        raise NotFound(f"{what} does not exist") from e
-    except FileExistsError as e:
-        raise AlreadyExists(f"{what} exists already") from e
-    except PermissionError as e:
-        raise AuthenticationFailed(f"{what}: access denied", next="check the credentials of the object store") from e
-    except Exception as e:
-        if type(e).__name__ in ("NoCredentialsError", "InvalidAccessKeyId"):
-            raise AuthenticationFailed(f"{what}: no valid credentials", why=str(e)) from e
-        raise Unavailable(
-            f"{what}: the object store did not answer as expected", f"{type(e).__name__}: {e}",
-            "what was finished before is kept", "run the same command again",
-        ) from e  # fmt: skip
-
-
-class RemoteStore(Store):
-    """A folder behind fsspec, as ``s3://bucket/folder``. A single put is whole or absent there."""
-
-    def __init__(self, url: str) -> None:
-        import fsspec
-
-        super().__init__(url.rstrip("/"))
-        scheme = url.partition("://")[0]
-        try:
-            with remote_errors(url):
-                self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        except Unavailable as e:
-            if isinstance(e.__cause__, ImportError):
-                extra = "vecport[s3]" if scheme in ("s3", "s3a") else "fsspec's package for it"
-                raise MissingExtra(
-                    f"{scheme}:// needs a package that is not installed",
-                    next=f"pip install '{extra}'" if extra.startswith("vecport") else f"install {extra}",
-                ) from e
-            if isinstance(e.__cause__, ValueError):
-                raise UsageError(f"{scheme}:// is not a known protocol") from e
-            raise
-
-    def _join(self, path: str) -> str:
-        return f"{self._root}/{_safe(path)}"
-
-    def _upload(self, path: str) -> Upload:
-        with remote_errors(f"{self.url}/{path}"):
-            return _RemoteUpload(self._fs, self._join(path), f"{self.url}/{path}")
-
-    def put_new(self, path: str, data: bytes) -> None:
-        with remote_errors(f"{self.url}/{path}"):
-            self._fs.pipe_file(self._join(path), data, mode="create")
-
-    def errors(self, path: str) -> AbstractContextManager[None]:
-        return remote_errors(f"{self.url}/{path}")
-
-    def open(self, path: str) -> IO[bytes]:
-        with remote_errors(f"{self.url}/{path}"):
-            return self._fs.open(self._join(path), "rb")  # type: ignore[no-any-return]
-
-    def size(self, path: str) -> int | None:
-        try:
-            with remote_errors(f"{self.url}/{path}"):
-                info = self._fs.info(self._join(path))
-        except NotFound:
-            return None
-        return int(info["size"]) if info["type"] == "file" else None
-
-    def list(self, prefix: str = "") -> list[str]:
-        root = self._join(prefix) if prefix else self._root
-        try:
-            with remote_errors(self.url):
-                found = self._fs.find(root)
-        except NotFound:
-            return []
-        cut = len(self._root.rstrip("/")) + 1
-        return (
-            sorted(p.lstrip("/") if not self._root.startswith("/") else p for p in found)
-            if not cut
-            else sorted(p[cut:] for p in found)
-        )
-
-    def delete(self, path: str) -> None:
-        with contextlib.suppress(NotFound), remote_errors(f"{self.url}/{path}"):
-            self._fs.rm_file(self._join(path))
-
-    def delete_tree(self, prefix: str) -> None:
-        for path in self.list(_safe(prefix)):
-            self.delete(path)
-
-    def prepare(self) -> None:
-        with remote_errors(self.url):
-            if not _BUCKETS.intersection(_protocols(self._fs)):
-                self._fs.makedirs(self._root, exist_ok=True)
-                return
-            # There are no folders to make there, and making them would make a mistyped bucket.
-            bucket = self._root.split("/")[0]
-            if not self._fs.exists(bucket):
-                raise NotFound(f"{self.url}: there is no bucket {bucket!r}", next="create it, or check its name")
-
-
-_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "cos"})
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+__all__ = [
+    "LocalStore", "RemoteStore", "Store", "Upload", "fsync_folder", "local_errors", "make_folder", "open_store",
+    "os_error",
+]  # fmt: skip

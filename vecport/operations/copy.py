@@ -55,6 +55,7 @@ def copy(
     ignore_passport: bool = False,
     like: str | os.PathLike[str] | None = None,
     take_over: bool = False,
+    read_back: bool = False,
     if_exists: str = "create",
     on_conflict: str = "replace",
     namespaces: str | None = None,
@@ -80,7 +81,7 @@ def copy(
         dump: where the dump is kept; None for ``<collection>.vecport`` in the current folder.
         collection, target_collection: names; the target takes the source's name when none is given.
         namespace, where, limit, batch_size, shard_rows, encodings, duplicates, on_error, ignore_passport, like,
-            take_over, require_snapshot: as in ``export``.
+            take_over, read_back, require_snapshot: as in ``export``.
         overwrite: make the dump again, when there is one.
         source_options, target_options: connector options by name; no secrets.
         workers, memory_bytes: as in ``export`` and ``import_``.
@@ -112,8 +113,8 @@ def copy(
             source, location, collection=collection, namespace=namespace, where=where, limit=limit,
             source_options=source_options, batch_size=batch_size, workers=workers, memory_bytes=memory_bytes,
             shard_rows=shard_rows, encodings=encodings, duplicates=duplicates, overwrite=overwrite, on_error=on_error,
-            ignore_passport=ignore_passport, like=like, take_over=take_over, require_snapshot=require_snapshot,
-            max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
+            ignore_passport=ignore_passport, like=like, take_over=take_over, read_back=read_back,
+            require_snapshot=require_snapshot, max_rps=max_rps, max_mbps=max_mbps, progress=progress, stop=stop,
         )  # fmt: skip
     imported = import_(
         location, target, collection=name, target_options=target_options, workers=workers,

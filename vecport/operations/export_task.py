@@ -54,7 +54,10 @@ class Runner:
             That of ``export_partition``; with ``widen`` alone where a record does not fit the schema.
         """
         try:
-            return export_partition(task, self._session(task, stop), open_store(task.dump), emit, stop)
+            store = open_store(task.dump)
+            if task.claim is not None:
+                task.claim.put_on(store)
+            return export_partition(task, self._session(task, stop), store, emit, stop)
         except Misfit as e:
             return PartitionDone(task.number, (), 0, widen=e.widening.to_json())
 
@@ -175,13 +178,28 @@ def _next_cursor(page: Page, cursor: Any) -> Any:
     return cursor if page.cursor is None else page.cursor
 
 
+#: A partition has fewer shards than that, so that each term has names of its own.
+_SHARDS_OF_A_TERM = 10_000_000
+
+
+def first_sequence(store: Store) -> int:
+    """Where the sequences of this holder's shards begin.
+
+    A store that keeps no conditions cannot refuse a shard that an earlier holder still has on its way: each holder
+    writes names of its own there.
+    """
+    return 0 if store.claim is None or store.keeps_conditions else store.claim.term * _SHARDS_OF_A_TERM
+
+
 class _Sink:
     """Writes pages in a thread of its own, and a journal record behind each shard."""
 
     def __init__(self, task: ExportTask, store: Store, collection: Collection, emit: Emit) -> None:
+        self._first, self._dump_id = first_sequence(store), task.dump_id
         self._writer = DumpWriter(
-            store, collection, task.cut, partition=task.number, sequence=task.sequence, encodings=task.encodings
-        )
+            store, collection, task.cut, partition=task.number, sequence=self._first + task.sequence,
+            encodings=task.encodings,
+        )  # fmt: skip
         self._groups: Groups[tuple[pa.RecordBatch, Any]] = Groups(task.cut.group_rows)
         self._partition, self._emit, self._journal = task.number, emit, Journal(store)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
@@ -241,6 +259,7 @@ class _Sink:
         missing, rejected = tuple(unread.missing[self._told[0] :]), unread.rejected[self._told[1] :]
         self._told = len(unread.missing), len(unread.rejected)
         found = tuple((r.namespace, r.id, r.reason) for r in rejected)
-        self._journal.add(Durable(self._partition, self._writer.sequence - 1, entry, self._last, done, missing, found))
+        place = self._partition, self._writer.sequence - 1 - self._first
+        self._journal.add(Durable(*place, entry, self._last, done, missing, found), self._dump_id)
         self.written.append(entry.to_json())
         self._emit(Safe(f"{entry.path} ({entry.rows:,} records)"))

@@ -23,12 +23,13 @@ POLICIES = ("error", "keep", "first", "last")
 
 def settle(
     store: Store, entries: list[ShardEntry], collection: Collection, *, live: bool, policy: str, encodings: str,
-    memory_bytes: int,
+    memory_bytes: int, dump_id: str = "",
 ) -> tuple[list[ShardEntry], int]:  # fmt: skip
     """Deal with repeated keys.
 
     Args:
         live: the scan was live, so that a repeat is one record seen twice: the last one wins.
+        dump_id: of the dump that is being made.
         policy: for data: ``error``, ``keep``, ``first`` or ``last``.
 
     Returns:
@@ -50,10 +51,14 @@ def settle(
             "in a snapshot or a file such repeats are data", "no manifest was written",
             "choose: --duplicates keep, first or last",
         )  # fmt: skip
-    return [_rewrite(store, e, collection, rows[e.path], encodings) if e.path in rows else e for e in entries], dropped
+    return [
+        _rewrite(store, e, collection, rows[e.path], encodings, dump_id) if e.path in rows else e for e in entries
+    ], dropped
 
 
-def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list[int], encodings: str) -> ShardEntry:
+def _rewrite(
+    store: Store, entry: ShardEntry, collection: Collection, drop: list[int], encodings: str, dump_id: str
+) -> ShardEntry:
     match = SHARD.match(entry.path)
     assert match is not None
     dropped = np.asarray(drop)
@@ -71,7 +76,7 @@ def _rewrite(store: Store, entry: ShardEntry, collection: Collection, drop: list
             if page.num_rows:
                 writer.put(page)
         (new,) = writer.close()
-    for durable in Journal(store).durable().get(int(match[1]), []):
+    for durable in Journal(store).durable(dump_id).get(int(match[1]), []):
         if durable.entry.path == entry.path:
-            Journal(store).add(replace(durable, entry=new))
+            Journal(store).add(replace(durable, entry=new), dump_id)
     return new

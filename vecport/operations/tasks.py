@@ -15,13 +15,39 @@ import msgspec
 
 from ..connectors.contract import Mark, Selection
 from ..dump.layout import Cut
+from ..dump.lock import Witness
 from ..dump.namespace_view import Share
+from ..dump.store import Store
 from .error_data import ErrorData
 from .import_plan import Choices
 from .progress import Progress
 from .sessions import EndpointRef
 
 T = TypeVar("T")
+
+
+class ClaimOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The right to write a dump, as a worker is told of it; the store says whether it holds.
+
+    Attributes:
+        token, term: as in ``dump.files.Claim``.
+        conditions: the store keeps conditions of writes.
+    """
+
+    token: str
+    term: int
+    conditions: bool
+
+    @classmethod
+    def of(cls, store: Store) -> ClaimOf | None:
+        """That of a store; None where a kernel lock does its work."""
+        return None if store.claim is None else cls(store.claim.token, store.claim.term, store.keeps_conditions)
+
+    def put_on(self, store: Store) -> Store:
+        """The same store, which asks before each step that others could see."""
+        store.keeps_conditions = self.conditions
+        store.claim = Witness(store, self.token, self.term)
+        return store
 
 
 class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid_unknown_fields=True):
@@ -42,6 +68,8 @@ class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid
         page_rows: records of a request.
         on_error: ``fail`` or ``quarantine``.
         limit: at most so many records; None for all.
+        dump_id: of the dump that is being made.
+        claim: the right to write it.
     """
 
     source: EndpointRef
@@ -61,6 +89,8 @@ class ExportTask(msgspec.Struct, frozen=True, kw_only=True, tag="export", forbid
     on_error: str
     widened: dict[str, Any] = {}
     limit: int | None = None
+    dump_id: str = ""
+    claim: ClaimOf | None = None
 
 
 class ShareOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ takes more records than the one before, and there are few of them: kinds of ids,
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -93,9 +94,11 @@ def begun_again(
     # A kill before the journal begins leaves nothing, and the same command begins from the start.
     unpublish(store)
     journal, count = Journal(store), count_of(session)
-    partitions = journal.partitions(run.dump_id).write(session.partitions(cut.shard_rows, run.token), check)
+    dump_id = str(uuid.uuid4())
+    partitions = journal.partitions(dump_id).write(session.partitions(cut.shard_rows, run.token), check)
     again = replace(
         run, collection=collection, widened=widening.to_json(), count_before=count, partitions=partitions, epochs=1,
+        dump_id=dump_id,
     )  # fmt: skip
     journal.begin(again)
     return again, cut

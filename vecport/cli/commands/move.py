@@ -23,7 +23,7 @@ def _is_stdout(address: str) -> bool:
 @o.stack(
     o.collection(), o.selection, o.limit, o.source_options, o.batch_size, o.resources, o.shard_rows, o.encodings,
     o.duplicates,
-    o.overwrite, o.require_snapshot, o.on_error, o.passports, o.take_over, o.guest,
+    o.overwrite, o.require_snapshot, o.on_error, o.passports, o.take_over, o.read_back, o.guest,
 )  # fmt: skip
 def export(run: Run, source: str, dump: str, **options: Any) -> int:
     """Read a collection into a dump.
@@ -81,8 +81,8 @@ def import_(run: Run, dump: str, target: str, **options: Any) -> int:
     click.option("--dump", metavar="FOLDER", help="Where the dump is kept; <collection>.vecport when left out."),
     o.collection("The collection to read."), o.target_collection, o.selection, o.limit, o.source_options,
     o.target_options, o.batch_size, o.resources, o.guest, o.shard_rows, o.encodings, o.duplicates, o.overwrite,
-    o.require_snapshot, o.on_error, o.passports, o.take_over, o.if_exists, o.on_conflict, o.namespaces, o.ids,
-    o.settings, o.target_config, o.loss, o.tolerance, o.limits,
+    o.require_snapshot, o.on_error, o.passports, o.take_over, o.read_back, o.if_exists, o.on_conflict, o.namespaces,
+    o.ids, o.settings, o.target_config, o.loss, o.tolerance, o.limits,
 )  # fmt: skip
 def copy(run: Run, source: str, target: str, **options: Any) -> int:
     """Export, import and verify in one go.
