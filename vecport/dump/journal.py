@@ -85,12 +85,16 @@ class Durable:
 class Journal:
     """Reads and writes the journal of one dump.
 
+    Args:
+        store: the dump's location.
+        dump_id: of the dump whose shards are recorded.
+
     Attributes:
         left: files that it had to delete and that the store keeps.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, dump_id: str = "") -> None:
+        self._store, self._dump_id = store, dump_id
         self.left: list[str] = []
 
     def begin(self, run: Run) -> None:
@@ -153,10 +157,10 @@ class Journal:
         else:
             self._store.put(EFFECTS, json.dumps(record).encode())
 
-    def add(self, durable: Durable, dump_id: str = "") -> None:
-        """Record a durable shard of the dump that has this id."""
+    def add(self, durable: Durable) -> None:
+        """Record a durable shard."""
         data = {
-            "dump_id": dump_id,
+            "dump_id": self._dump_id,
             "partition": durable.partition,
             "sequence": durable.sequence,
             "entry": durable.entry.to_json(),

@@ -195,13 +195,13 @@ class _Sink:
     """Writes pages in a thread of its own, and a journal record behind each shard."""
 
     def __init__(self, task: ExportTask, store: Store, collection: Collection, emit: Emit) -> None:
-        self._first, self._dump_id = first_sequence(store), task.dump_id
+        self._first = first_sequence(store)
         self._writer = DumpWriter(
             store, collection, task.cut, partition=task.number, sequence=self._first + task.sequence,
             encodings=task.encodings,
         )  # fmt: skip
         self._groups: Groups[tuple[pa.RecordBatch, Any]] = Groups(task.cut.group_rows)
-        self._partition, self._emit, self._journal = task.number, emit, Journal(store)
+        self._partition, self._emit, self._journal = task.number, emit, Journal(store, task.dump_id)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
         self._running: Future[None] | None = None
         self._last: dict[str, Any] | None = task.resume
@@ -260,6 +260,6 @@ class _Sink:
         self._told = len(unread.missing), len(unread.rejected)
         found = tuple((r.namespace, r.id, r.reason) for r in rejected)
         place = self._partition, self._writer.sequence - 1 - self._first
-        self._journal.add(Durable(*place, entry, self._last, done, missing, found), self._dump_id)
+        self._journal.add(Durable(*place, entry, self._last, done, missing, found))
         self.written.append(entry.to_json())
         self._emit(Safe(f"{entry.path} ({entry.rows:,} records)"))

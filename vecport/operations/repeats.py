@@ -78,5 +78,5 @@ def _rewrite(
         (new,) = writer.close()
     for durable in Journal(store).durable(dump_id).get(int(match[1]), []):
         if durable.entry.path == entry.path:
-            Journal(store).add(replace(durable, entry=new), dump_id)
+            Journal(store, dump_id).add(replace(durable, entry=new))
     return new
