@@ -28,8 +28,8 @@ test: $(READY)  ## Run the tests, against real engines on loopback
 test-all: $(READY)  ## Run the long tests too
 	$(BIN)/pytest -n 2
 
-torture: $(READY)  ## Run every fault of the fault tests: hours
-	$(BIN)/pytest -n 2 tests/faults
+torture: $(READY)  ## Run every fault of the fault tests, and write what was counted into docs/reliability.md: hours
+	$(BIN)/pytest -n 2 tests/faults --counts docs/reliability.md
 
 lint: $(READY)  ## Check style
 	$(BIN)/ruff check .

@@ -18,6 +18,11 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--counts FILE`` puts what the run has counted into a page of the documentation."""
+    parser.addoption("--counts", metavar="FILE", help="write what is counted between this file's two marks")
+
+
 @pytest.fixture
 def shown(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Print a line at the end of the run: what a test has counted."""
@@ -33,6 +38,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("counted by this run")
         for line in lines:
             terminalreporter.write_line(line)
+    if page := terminalreporter.config.getoption("--counts"):
+        write_counts(Path(page), lines)
+
+
+def write_counts(page: Path, lines: list[str]) -> None:
+    """Put lines into a page, between the mark that begins its figures and the one that ends them."""
+    before, begin, rest = page.read_text().partition("<!-- counted -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not begin or not end:
+        raise pytest.UsageError(f"{page} has no marks <!-- counted --> and <!-- end -->")
+    text = "".join(f"{line}\n" for line in sorted(lines))
+    page.write_text(f"{before}{begin}```text\n{text}```\n{end}{after}")
 
 
 def _tallies(reports: list[pytest.TestReport]) -> list[str]:

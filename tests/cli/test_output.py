@@ -166,7 +166,7 @@ class TestStreams:
         with open("/dev/full", "w") as full:
             done = subprocess.run([*LISTING, "--json"], stdout=full, stderr=subprocess.PIPE)
         assert done.returncode == 16
-        assert b"no space is left" in done.stderr
+        assert b"No space left" in done.stderr
 
     def test_a_reader_that_leaves_early_is_no_failure(self) -> None:
         read, write = os.pipe()

@@ -52,6 +52,12 @@ def fill(address: str, records: Sequence[Record], made: Collection | None = None
             target.write(batch_of(records, made), Mark("application", 0))
 
 
+def remove(address: str, ids: Sequence[str], name: str = "docs") -> None:
+    """Delete records of the default namespace, as an application does."""
+    with MemoryConnector().open_target(parse(address), name) as target:
+        target.delete([("", i) for i in ids])
+
+
 def held(address: str, name: str = "docs") -> dict[tuple[str, str], Any]:
     """The metadata of what is there, by (namespace, id)."""
     with MemoryConnector().open_source(parse(address), name, Selection()) as source:

@@ -100,6 +100,9 @@ def known(e: BaseException, arguments: list[str]) -> VecportError:
     if isinstance(e, Interrupted):
         e.next = shell_command(arguments)
         return e
+    if isinstance(e, VecportError):
+        return e
+    # A usage error is told without loading an operation.
     from ..operations.foreign import first_line, typed
 
     found = typed(e)

@@ -46,7 +46,7 @@ def check_plan(plan: TargetPlan, caps: TargetCapabilities, title: str) -> None:
             "its records have no vector" if not collection.vectors else f"its records need {caps.vectors_min} vectors",
         )  # fmt: skip
     if problem := caps.collection_names.problem(collection.name):
-        raise _refused(f"a collection {collection.name!r}", title, problem)
+        raise _refused(f"a collection name {collection.name!r}", title, problem)
     for namespace in plan.namespaces:
         if problem := caps.namespace_names.problem(namespace):
             raise _refused(f"a namespace {namespace!r}" if namespace else "the default namespace", title, problem)
@@ -68,7 +68,7 @@ def _check_vector(v: VectorField, caps: TargetCapabilities, title: str) -> None:
     if caps.metric_required and v.metric not in caps.metrics_of(v.kind):
         raise _refused(f"{what}metric {v.metric!r}", title, f"one of: {', '.join(sorted(caps.metrics_of(v.kind)))}")
     if v.name and (problem := caps.vector_names.problem(v.name)):
-        raise _refused(f"a vector {v.name!r}", title, problem)
+        raise _refused(f"a vector name {v.name!r}", title, problem)
     if not v.name and (not caps.unnamed_vector or v.kind in caps.named_kinds):
         raise _refused(f"{what}no name", title, "its vectors have names")
 

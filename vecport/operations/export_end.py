@@ -14,6 +14,7 @@ from ..dump.manifest import Manifest, ShardEntry
 from ..dump.writer import DumpWriter
 from . import rejects, repeats
 from .export_job import ExportJob, digest_of, now
+from .late import fetch_late
 from .reconcile import Drift, check_live, check_snapshot
 from .tasks import PartitionDone
 
@@ -117,8 +118,9 @@ def _consistency(
         check_snapshot(rows + dropped + len(rejected), run.count_before, job.source.text)
         return {"kind": "snapshot", "count_before": run.count_before, "count_after": run.count_before, **left_out}
     drift: Drift = check_live(
-        session, entries, job.store, run.collection, run.count_before, missing, job.source.text, run.passport, rejected
-    )
+        session, entries, job.store, run.collection, run.count_before, missing, job.source.text,
+        lambda keys: fetch_late(job, session, run, keys), run.passport, rejected,
+    )  # fmt: skip
     if drift.moved:
         job.note(_drift_text(drift))
     if dropped:
@@ -131,6 +133,8 @@ def _drift_text(drift: Drift) -> str:
     before = "?" if drift.count_before is None else f"{drift.count_before:,}"
     after = "?" if drift.count_after is None else f"{drift.count_after:,}"
     text = f"the source changed while it was read: {before} records before, {after} after"
+    if drift.fetched_late:
+        text += f"; {drift.fetched_late:,} that the scan had not met were fetched by their keys at its end"
     if drift.only_in_dump is not None and drift.only_in_source is not None:
         text += (
             f"; {drift.only_in_dump:,} of the dump are gone there now, {drift.only_in_source:,} came too late for it"

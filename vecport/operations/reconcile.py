@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -32,6 +32,7 @@ class Drift:
         only_in_dump: records that were read and are gone now.
         only_in_source: records that came after their place was passed.
         missing: records that were listed and gone when they were fetched.
+        fetched_late: records that the scan had not met, and that were fetched by their keys at its end.
     """
 
     count_before: int | None
@@ -39,17 +40,20 @@ class Drift:
     only_in_dump: int | None = None
     only_in_source: int | None = None
     missing: int = 0
+    fetched_late: int = 0
 
     @property
     def moved(self) -> bool:
-        """Whether the source changed in a way that counts show."""
-        return self.count_before != self.count_after or bool(self.missing)
+        """Whether the source changed in a way that counts or keys show."""
+        keys = self.only_in_dump or self.only_in_source or self.fetched_late
+        return self.count_before != self.count_after or bool(self.missing or keys)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "count_before": self.count_before, "count_after": self.count_after, "only_in_dump": self.only_in_dump,
             "only_in_source": self.only_in_source, "missing": self.missing,
+            **({"fetched_late": self.fetched_late} if self.fetched_late else {}),
         }  # fmt: skip
 
 
@@ -84,53 +88,73 @@ def check_snapshot(rows: int, count: int | None, where: str) -> None:
 
 def check_live(
     source: Source, entries: list[ShardEntry], store: Store, collection: Collection, count_before: int | None,
-    missing: list[tuple[str, str]], where: str,
+    missing: list[tuple[str, str]], where: str, late: Late,
     passport: Mapping[str, Any] | None, rejected: Sequence[Reject] = (),
 ) -> Drift:  # fmt: skip
-    """Compare a live scan with the source as it is now.
+    """Compare a live scan with the source as it is now, by keys where the counts leave a doubt.
 
     Args:
+        entries: of the shards; those of the records that are fetched late are added to them.
+        late: fetches records that the source has and the scan has not met; returns their shards.
         rejected: records that are there, could not be read and are not in the shards.
         passport: of a source that vecport filled: it says under which keys the dump's records stand there.
 
     Raises:
-        Incomplete: the counts stand still and the rows differ, or a listed record is still there and was not read.
+        Incomplete: a listed record is still there and was not read; or the counts stand still, the rows differ, and
+            keys do not explain it.
     """
     rows = sum(e.rows for e in entries) + len(rejected)
     count_after = count_of(source)
     _check_missing(source, missing, where)
-    if count_before == count_after and not missing and count_after is not None and rows != count_after:
-        raise Incomplete(
-            f"{where}: read {rows:,} records, the source counts {count_after:,} before and after",
-            "records were lost or repeated on the way, or the source changed and came back to the same count",
-            "no manifest was written, so there is no dump that could be taken for whole",
-            "run the same command again with --overwrite, when nobody writes to the source",
-        )  # fmt: skip
-    moved = count_before != count_after or missing or rows != count_after
-    trusted = source.capabilities.count == "exact" and not moved
-    if trusted or not source.capabilities.lists_keys:
-        return Drift(count_before, count_after, missing=len(missing))
+    still = count_before == count_after and not missing
+    told = Drift(count_before, count_after, missing=len(missing))
+    if not source.capabilities.lists_keys:
+        if still and count_after is not None and rows != count_after:
+            raise _unexplained(where, f"read {rows:,} records, the source counts {count_after:,} before and after")
+        return told
+    if source.capabilities.count == "exact" and still and rows == count_after:
+        return told
     with Duck() as duck:
         duck.load("dump", _HELD, chain(held_keys(store, entries, collection, passport), _rejected_keys(rejected)))
-        load_keys(duck, "now", source)
-        # A record that somebody else added to a hashed collection stands in the dump under the id it has there.
-        gone = duck.rows(
-            """SELECT count(*) FROM dump WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM now)
-               AND (namespace, held) NOT IN (SELECT (namespace, id) FROM now)"""
-        )
-        new = duck.rows(
-            """SELECT count(*) FROM now WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM dump)
-               AND (namespace, id) NOT IN (SELECT (namespace, held) FROM dump)"""
-        )
-    if not moved and (gone[0][0] or new[0][0]):
-        raise Incomplete(
-            f"{where}: {new[0][0]:,} records of the source are not among those that were read, and {gone[0][0]:,} that"
-            " were read are not in the source",
-            "as many are listed now as before, so that records were lost on the way, or others came for some that went",
-            "no manifest was written, so there is no dump that could be taken for whole",
-            "run the same command again with --overwrite, when nobody writes to the source",
-        )  # fmt: skip
-    return Drift(count_before, count_after, gone[0][0], new[0][0], len(missing))
+        for look in range(_LOOKS):
+            load_keys(duck, "now", source)
+            listed = int(duck.rows("SELECT count(*) FROM now")[0][0])
+            count_now = count_of(source) if source.capabilities.count == "exact" else listed
+            if listed == count_now or count_now != count_after:
+                break
+            if look == _LOOKS - 1 and still:
+                raise _unexplained(where, f"the source counts {count_now:,} records and lists {listed:,} keys")
+        gone = int(duck.rows(_GONE)[0][0])
+        new = int(duck.rows(f"SELECT count(*) FROM ({_NEW})")[0][0])
+        if new > MOST_LATE and still:
+            raise _unexplained(where, f"{new:,} records of the source are not among those that were read")
+        wanted = [(str(ns), str(i)) for ns, i in duck.rows(f"{_NEW} ORDER BY 1, 2 LIMIT {MOST_LATE}")]
+    fetched = late(wanted) if wanted else []
+    entries += fetched
+    caught = sum(e.rows for e in fetched)
+    return replace(told, only_in_dump=gone, only_in_source=new - caught, fetched_late=caught)
+
+
+#: Fetches the records with these (namespace, id) pairs, as many as are still there, into shards.
+Late = Callable[[Sequence[tuple[str, str]]], list[ShardEntry]]
+#: More records that a scan has not met are no accident of a busy collection.
+MOST_LATE = 100_000
+#: How often a source is asked whose list of keys and count differ: somebody may write between the two.
+_LOOKS = 3
+# A record that somebody else added to a hashed collection stands in the dump under the id it has there.
+_GONE = """SELECT count(*) FROM dump WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM now)
+           AND (namespace, held) NOT IN (SELECT (namespace, id) FROM now)"""
+_NEW = """SELECT namespace, id FROM now WHERE (namespace, id) NOT IN (SELECT (namespace, id) FROM dump)
+          AND (namespace, id) NOT IN (SELECT (namespace, held) FROM dump)"""
+
+
+def _unexplained(where: str, what: str) -> Incomplete:
+    return Incomplete(
+        f"{where}: {what}",
+        "records were lost or repeated on the way, or the source changed and came back to the same count",
+        "no manifest was written, so there is no dump that could be taken for whole",
+        "run the same command again with --overwrite, when nobody writes to the source",
+    )
 
 
 _HELD = KEY_SCHEMA.append(pa.field("held", pa.string()))

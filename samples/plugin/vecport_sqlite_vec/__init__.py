@@ -1,5 +1,3 @@
 """sqlite-vec for vecport: vec0 tables of a SQLite file, ``sqlite-vec:./file.db``."""
 
-from .info import SqliteVecConnector
-
-__all__ = ["SqliteVecConnector"]
+from .info import SqliteVecConnector as SqliteVecConnector

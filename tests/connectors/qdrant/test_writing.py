@@ -121,7 +121,7 @@ def test_names_that_qdrant_refuses(place: Place, bad: str) -> None:
     with CONNECTOR.open_target(place, "fine") as target, pytest.raises(NotRepresentable, match="name"):
         target.prepare(TargetPlan(collection=c, rows=0))
     c = collection("fine", vector="é" * 101)
-    with CONNECTOR.open_target(place, "fine") as target, pytest.raises(NotRepresentable, match="200 bytes"):
+    with CONNECTOR.open_target(place, "fine") as target, pytest.raises(NotRepresentable, match="200 are the most"):
         target.prepare(TargetPlan(collection=c, rows=0))
 
 

@@ -279,7 +279,7 @@ def check_plan(plan: TargetPlan, capabilities: TargetCapabilities = CAPABILITIES
 def check_alias(alias: str) -> None:
     """Raise ``NotRepresentable`` for an alias that a server would refuse."""
     if problem := ALIAS_NAMES.problem(alias):
-        raise NotRepresentable(f"alias {alias!r}", problem, "nothing was written")
+        raise NotRepresentable(f"alias name {alias!r}", problem, "nothing was written")
 
 
 def create_request(plan: TargetPlan, pb: Any) -> Any:
