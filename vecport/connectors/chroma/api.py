@@ -58,14 +58,13 @@ def _taken(response: httpx.Response) -> None:
     The circle of an answer and its stream is cut: it would keep megabytes until a full collection.
     """
     response.read()
-    response.stream = None  # type: ignore[assignment]
     status = response.status_code
-    if status < 300:
+    name, message = ("", "") if status < 300 else _words(response)
+    # The client raises the errors that it knows by name.
+    if status < 300 or (400 <= status < 500 and status not in (408, 429) and name in chroma_errors.error_types):
+        response.stream = None  # type: ignore[assignment]
         return
-    name, message = _words(response)
-    if 400 <= status < 500 and status not in (408, 429) and name in chroma_errors.error_types:
-        # The client raises the error of this name.
-        return
+    # The stream stays: whoever hears of this closes it.
     raise httpx.HTTPStatusError(f"HTTP status {status}: {message}", request=response.request, response=response)
 
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import queue
 import socket
+import stat
 import sys
 import threading
 import time
@@ -255,12 +256,23 @@ def _socket_at(port: int) -> socket.socket | None:
     with contextlib.suppress(OSError):
         for fd in map(int, os.listdir("/dev/fd")):
             with contextlib.suppress(OSError):
+                if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    continue
                 found = socket.socket(fileno=os.dup(fd))
-                if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
-                    found.getpeername()
+                if _is_connected_at(found, port):
                     return found
                 found.close()
     return None
+
+
+def _is_connected_at(sock: socket.socket, port: int) -> bool:
+    try:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.getsockname()[1] != port:
+            return False
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _received(sock: socket.socket | None) -> int | None:
