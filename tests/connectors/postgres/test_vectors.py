@@ -189,7 +189,7 @@ def made(kind: str, dtype: str, dim: int | None, values: list[Any], metric: str 
         ("sparse", "float32", None, Sparse(tuple(range(16_001)), (1.0,) * 16_001), "at most 16,000"),
         ("dense", "float16", 2, np.array([1, 65_520], np.float32), "larger one than a halfvec"),
         ("dense", "float16", 2, np.array([1, 0.1], np.float32), "more digits"),
-        ("dense", "float16", 2, np.array([1, np.inf], np.float32), "infinite"),
+        ("dense", "float16", 2, np.array([1, np.inf], np.float32), "infinit"),
         ("dense", "float16", 2, np.array([1, np.nan], np.float32), "NaN"),
     ],
 )
