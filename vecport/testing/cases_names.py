@@ -15,7 +15,7 @@ CHARACTERS = (
     "☃🙂",
 )  # fmt: skip
 #: What somewhere is too short, another name, or a name of the database's own.
-WHOLE = ("a", " a ", "..", "1.2.3.4", "select", "sqlite_a", "_default")
+WHOLE = ("a", " a ", "..", "1.2.3.4", "table", "sqlite_a", "_default")
 #: Where no limit is claimed, so many bytes have to fit.
 UNLIMITED = 512
 

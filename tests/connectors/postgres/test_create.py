@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from vecport.connectors.contract import Mark
 from vecport.errors import NotRepresentable, UsageError, VecportError
 from vecport.model.batch import dense_array, make_page
 from vecport.model.collection import Collection, Field, VectorField, renamed
+from vecport.operations.export import export
+from vecport.operations.import_ import import_
 
 from .support import (
     NAMES,
     SHARD,
     columns,
+    dsn,
     free,
     fresh,
     load,
@@ -63,12 +67,14 @@ def test_the_id_column_is_of_the_narrowest_type(kind: str, ids: list[str], colum
     assert [row["id"] for row in records(pages(collection.name)[1])] == ids
 
 
-def test_integer_ids_beyond_bigint_become_text() -> None:
-    collection = Collection(fresh(), "int", ())
-    ids = ["18446744073709551615", "7", "007"[2:], "-1"]
-    load(collection, [numbered(collection, ["18446744073709551615", "7", "-1"])])
-    assert columns(collection.name)["id"] == "text!"
-    assert {row["id"] for row in records(pages(collection.name)[1])} == set(ids)
+def test_integer_ids_beyond_bigint_become_text(tmp_path: Path) -> None:
+    ids = ["18446744073709551615", "7", "-1"]
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": {i}, "vector": [1, 2]}}\n' for i in ids))
+    export(f"jsonl:{tmp_path / 'rows.jsonl'}", tmp_path / "dump")
+    name = fresh()
+    import_(tmp_path / "dump", dsn(), collection=name)
+    assert columns(name)["id"] == "text!"
+    assert {row["id"] for row in records(pages(name)[1])} == set(ids)
 
 
 def test_options_name_the_columns() -> None:
