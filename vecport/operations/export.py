@@ -16,7 +16,7 @@ from ..connectors.decorators import from_the_beginning
 from ..connectors.guest import Guest
 from ..dump.dump import foreign_files, open_dump, publish, unpublish
 from ..dump.journal import Durable, Journal, Run
-from ..dump.layout import MANIFEST, Cut, cut_for, row_bytes
+from ..dump.layout import MANIFEST, WORK, Cut, cut_for, row_bytes
 from ..dump.lock import writer_lock
 from ..dump.manifest import Identity, Manifest
 from ..dump.store import open_store
@@ -156,6 +156,7 @@ def export(
         session.report = job
         if done is not None:
             still_done(job, session, done)
+            _sweep_rest(job, done)
             job.found = done.completed_at
             return _result(job, done, done.rows, started)
         effects = Held(job.source, session, f"the export into {job.store.url}", job)
@@ -274,6 +275,16 @@ def _tidy(job: ExportJob, journal: Journal, manifest: Manifest, effects: Held) -
             f"left over in {job.store.url}, where deleting is refused: {len(journal.left):,} files, as"
             f" {journal.left[0]}; a reader passes over what is in .vecport"
         )
+
+
+def _sweep_rest(job: ExportJob, manifest: Manifest) -> None:
+    """Remove what a run left that was killed while it tidied up; the dump is whole, whatever fails here."""
+    try:
+        if job.store.list(WORK):
+            with writer_lock(job.store, note=job.note, check=job.stop.check):
+                Journal(job.store).clear(s.path for s in manifest.shards)
+    except VecportError as e:
+        job.note(f"what an interrupted run left in .vecport was not removed, as {e.what}; a reader passes over it")
 
 
 def _finish_published(job: ExportJob, journal: Journal, run: Run, effects: Held) -> tuple[Manifest, int]:
