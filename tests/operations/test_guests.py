@@ -37,6 +37,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         times[0] += seconds
 
     monkeypatch.setattr(guests, "CLOCK", Clock(lambda: times[0], sleep))
+    # A pause is one, into however many steps it is cut to hear the user.
+    monkeypatch.setattr(guests, "_STEP_S", 3600.0)
     return pauses
 
 
